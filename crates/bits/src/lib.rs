@@ -1,0 +1,1 @@
+//! SIMD kernels on packed words: the only room with unsafe code.

@@ -1,0 +1,2 @@
+//! The `onebit` program: one file per verb.
+fn main() {}

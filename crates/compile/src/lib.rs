@@ -1,0 +1,1 @@
+//! Net to Program, and the passes over Programs.

@@ -1,0 +1,1 @@
+//! Program to Plan to answers on this machine.

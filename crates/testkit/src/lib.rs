@@ -1,0 +1,1 @@
+//! Random valid Programs and inputs, and the agreement oracle over all engines.

@@ -1,0 +1,1 @@
+//! The only room with Burn: recipes, layers, estimators, optimizers, fit, export.
