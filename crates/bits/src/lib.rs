@@ -1,1 +1,36 @@
-//! SIMD kernels on packed words: the only room with unsafe code.
+//! Kernels on packed bits: the only room of the project with `unsafe` code.
+//!
+//! Owns the SIMD kernels that training and the engine share, and [`Isa`], which picks among them.
+//! Slices of words and numbers come in, slices of words and numbers go out; every kernel checks the
+//! lengths it relies on. Leaves networks, layers, threads and memory plans to the crates above.
+//!
+//! A packed row of `n` bits is `n_words(n)` words of 64 bits: bit `i` of word `w` is element
+//! `64 * w + i`, least significant first, and bits past the end are zero. A bit of 1 means +1 and
+//! a bit of 0 means -1.
+
+#![no_std]
+
+extern crate alloc;
+#[cfg(any(feature = "std", test))]
+extern crate std;
+
+mod aligned;
+mod arch;
+pub mod dense;
+mod dispatch;
+mod generic;
+mod isa;
+mod kernels;
+mod panels;
+pub mod sliced;
+pub mod train;
+mod vector;
+
+pub use aligned::AlignedWords;
+pub use isa::{Isa, IsaError, Tier};
+pub use kernels::{KERNELS, Kernel};
+
+/// Words in a packed row of `n_bits` bits.
+pub const fn n_words(n_bits: usize) -> usize {
+    n_bits.div_ceil(64)
+}

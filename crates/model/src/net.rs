@@ -15,7 +15,7 @@ use crate::weights::Weights;
 pub struct Net {
     /// A short name for people.
     pub name: String,
-    /// Type of what goes in: `levels(8)` pixels or `real` features, rank 1 or 3.
+    /// Type of what goes in: `levels(8)` pixels of rank 1 or 3, or `real` features of rank 1.
     pub input: Type,
     /// How the input becomes the first layer's operand.
     pub encoder: Encoder,
@@ -76,7 +76,7 @@ impl Encoder {
 /// is exact in any order of summation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
-    /// Unique name.
+    /// Unique name: letters, digits, `_` and `-`; lowering adds `.sign` and the like.
     pub name: String,
     /// One row per output.
     pub weights: Weights,

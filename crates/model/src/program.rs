@@ -57,7 +57,8 @@ pub struct Node {
 /// The closed set of operations.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
-    /// `bits[n]` or `levels(k)[n]` to `int[rows]`: `out[r] = bias[r] + sum_c weights[r][c] * x[c]`.
+    /// `bits` or `levels(k)` of any shape to `int[rows]`: `out[r] = bias[r] + sum_c weights[r][c] * x[c]`,
+    /// where `x` is the operand flattened in row-major, channels-last order.
     Dense {
         /// One row per output, one column per input element.
         weights: Weights,
@@ -74,17 +75,18 @@ pub enum Op {
         /// Ascending cuts.
         cuts: Cuts,
     },
-    /// `levels(k)[n]` to `bits[n * k]`: bit plane 0 (least significant) of all elements first, then
-    /// plane 1, and so on; a set bit is +1.
+    /// `levels(k)` of any shape, flattened to `n` elements, to `bits[n * k]`: bit plane 0 (least
+    /// significant) of all elements first, then plane 1, and so on; a set bit is +1.
     Planes,
-    /// `int[.., c]` to `real[.., c]`: `scale[c] * (x as f32) + shift[c]`, two roundings, no FMA.
+    /// `int[.., c]` to `real[.., c]`: `scale[c] * (x as f32) + shift[c]`; conversion, product and sum
+    /// round once each, no FMA.
     Affine {
-        /// One factor per channel.
+        /// One finite factor per channel.
         scale: Vec<f32>,
-        /// One addend per channel.
+        /// One finite addend per channel.
         shift: Vec<f32>,
     },
-    /// Several `bits` values of rank 1 to one: joined in operand order.
+    /// One or more `bits` values of any shape to one of rank 1: flattened and joined in operand order.
     Concat,
     /// `int[c]` or `real[c]` to `int[1]`: index of the greatest element, the lowest on a tie.
     Argmax,

@@ -21,11 +21,19 @@ pub struct BitMatrix {
 impl BitMatrix {
     /// A matrix of `n_rows` by `n_cols` zero bits.
     pub fn zeros(n_rows: usize, n_cols: usize) -> Self {
-        BitMatrix { n_rows, n_cols, words: vec![0; n_rows * n_cols.div_ceil(64)] }
+        BitMatrix {
+            n_rows,
+            n_cols,
+            words: vec![0; n_rows * n_cols.div_ceil(64)],
+        }
     }
 
     /// A matrix whose bit at `(row, col)` is `bit(row, col)`.
-    pub fn from_fn(n_rows: usize, n_cols: usize, mut bit: impl FnMut(usize, usize) -> bool) -> Self {
+    pub fn from_fn(
+        n_rows: usize,
+        n_cols: usize,
+        mut bit: impl FnMut(usize, usize) -> bool,
+    ) -> Self {
         let mut matrix = Self::zeros(n_rows, n_cols);
         for row in 0..n_rows {
             for col in 0..n_cols {
@@ -35,6 +43,25 @@ impl BitMatrix {
             }
         }
         matrix
+    }
+
+    /// The matrix with these words, in the layout above; `None` if there are more or fewer than the
+    /// rows need, or a bit past the last column is set.
+    pub fn from_words(n_rows: usize, n_cols: usize, words: Vec<u64>) -> Option<Self> {
+        let words_per_row = n_cols.div_ceil(64);
+        if n_rows.checked_mul(words_per_row) != Some(words.len()) {
+            return None;
+        }
+        let used = n_cols % 64;
+        let is_clean = |row: &[u64]| row.last().is_none_or(|word| word >> used == 0);
+        if used != 0 && !words.chunks_exact(words_per_row).all(is_clean) {
+            return None;
+        }
+        Some(BitMatrix {
+            n_rows,
+            n_cols,
+            words,
+        })
     }
 
     /// Number of rows (outputs).
@@ -60,13 +87,21 @@ impl BitMatrix {
 
     /// The bit at `(row, col)`.
     pub fn get(&self, row: usize, col: usize) -> bool {
-        assert!(col < self.n_cols, "column {col} of a matrix with {} columns", self.n_cols);
+        assert!(
+            col < self.n_cols,
+            "column {col} of a matrix with {} columns",
+            self.n_cols
+        );
         (self.row(row)[col / 64] >> (col % 64)) & 1 == 1
     }
 
     /// Sets the bit at `(row, col)`.
     pub fn set(&mut self, row: usize, col: usize, value: bool) {
-        assert!(col < self.n_cols, "column {col} of a matrix with {} columns", self.n_cols);
+        assert!(
+            col < self.n_cols,
+            "column {col} of a matrix with {} columns",
+            self.n_cols
+        );
         let n = self.words_per_row();
         let word = &mut self.words[row * n + col / 64];
         let bit = 1u64 << (col % 64);

@@ -1,1 +1,16 @@
 //! The only room with Burn: recipes, layers, estimators, optimizers, fit, export.
+//!
+//! In: a [`recipe::Recipe`] and a data set. Out: a trained `Net`, its history, and a run folder that
+//! a stopped run resumes from. Lowering is `onebit-compile`'s, drawing is the command line's.
+#![forbid(unsafe_code)]
+
+pub mod checkpoint;
+pub mod encode;
+pub mod export;
+pub mod fit;
+pub mod loss;
+pub mod network;
+pub mod ops;
+pub mod optim;
+pub mod recipe;
+pub mod simd;

@@ -1,0 +1,46 @@
+//! The list of kernels.
+//!
+//! A kernel exists when it is in [`KERNELS`]: tests and benchmarks go through the list with an
+//! exhaustive `match`, so that a new kernel cannot be left out of either.
+
+/// A function with one implementation per tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// [`crate::train::pack_signs`].
+    PackSigns,
+    /// [`crate::train::pack_nonzero`].
+    PackNonzero,
+    /// [`crate::train::unpack_signs`].
+    UnpackSigns,
+    /// [`crate::train::unpack_ternary`].
+    UnpackTernary,
+    /// [`crate::train::xnor_gemm_f32`].
+    XnorGemm,
+    /// [`crate::train::ternary_gemm_f32`].
+    TernaryGemm,
+    /// [`crate::dense::dense_scores`], with and without a mask, of bits and of codes.
+    DenseScores,
+    /// [`crate::dense::dense_bits`], with and without a mask, of bits and of codes.
+    DenseBits,
+    /// [`crate::sliced::dense_bits_sliced`]; its scalar twin is [`crate::dense::dense_bits`].
+    DenseBitsSliced,
+    /// [`crate::dense::threshold_codes`].
+    ThresholdCodes,
+    /// [`crate::dense::code_planes`].
+    CodePlanes,
+}
+
+/// Every kernel.
+pub const KERNELS: [Kernel; 11] = [
+    Kernel::PackSigns,
+    Kernel::PackNonzero,
+    Kernel::UnpackSigns,
+    Kernel::UnpackTernary,
+    Kernel::XnorGemm,
+    Kernel::TernaryGemm,
+    Kernel::DenseScores,
+    Kernel::DenseBits,
+    Kernel::DenseBitsSliced,
+    Kernel::ThresholdCodes,
+    Kernel::CodePlanes,
+];

@@ -1,0 +1,221 @@
+//! The `.bnn` file: round trip, golden files, damage of every kind, and its size.
+
+use onebit_model::bnn::{self, BnnError};
+use onebit_model::builder::ProgramBuilder;
+use onebit_model::program::{Cuts, Kind, Op, Program, ThresholdValues};
+use onebit_model::weights::{BitMatrix, Weights};
+use onebit_testkit::{Random, random_program};
+
+mod damage;
+
+/// A small Program with every op and every kind of tensor.
+fn small() -> Program {
+    let mut b = ProgramBuilder::new("small", Kind::Levels(8), &[1, 3, 1]);
+    b.note("classes", "no \"yes\"");
+    let cut = b.threshold("cut", b.input(), vec![100]);
+    let codes = b.quantize("codes", b.input(), 2, Cuts::Int(vec![64, 128, 192]));
+    let planes = b.planes("planes", codes);
+    let joined = b.concat("joined", &[cut, planes]);
+    let weights = Weights::Bits(BitMatrix::from_fn(3, 9, |row, col| {
+        (row * 5 + col) % 3 == 0
+    }));
+    let sums = b.dense("fc1", joined, weights, Some(vec![0, 1, -1]));
+    let bits = b.threshold_flip("s1", sums, vec![i32::MIN, -2, 300], vec![true, false, true]);
+    let mask = BitMatrix::from_fn(2, 3, |row, col| row != col);
+    let sign = BitMatrix::from_fn(2, 3, |row, col| row != col && col == 2);
+    let scores = b.dense("fc2", bits, Weights::Ternary { sign, mask }, None);
+    let real = b.affine("norm", scores, vec![0.5, -1.25], vec![0.1, 0.0]);
+    b.threshold_real("t", real, vec![f32::NEG_INFINITY, 0.5], vec![false, true]);
+    b.quantize("r", real, 1, Cuts::Real(vec![-0.25]));
+    b.argmax("best", real);
+    b.finish(real).unwrap()
+}
+
+#[test]
+fn random_programs_round_trip_and_are_deterministic() {
+    for seed in 0..300 {
+        let program = random_program(seed);
+        let bytes = bnn::write(&program);
+        assert_eq!(bytes, bnn::write(&program.clone()));
+        assert_eq!(
+            bnn::read(&bytes).unwrap_or_else(|e| panic!("seed {seed}: {e}")),
+            program
+        );
+    }
+}
+
+#[test]
+fn the_golden_file_is_read_and_written_the_same() {
+    let bytes = damage::golden("small.bnn", &bnn::write(&small()));
+    assert_eq!(bnn::read(&bytes).unwrap(), small());
+    assert_eq!(bnn::write(&small()), bytes);
+}
+
+#[test]
+fn every_single_bit_flip_is_an_error() {
+    damage::every_bit_flip_is_an_error(&bnn::write(&small()), bnn::read);
+}
+
+#[test]
+fn every_truncation_and_any_longer_file_is_an_error() {
+    damage::every_other_length_is_an_error(&bnn::write(&small()), bnn::read);
+}
+
+#[test]
+fn resealed_damage_never_panics() {
+    damage::resealed_damage_never_panics(&bnn::write(&small()), bnn::read);
+}
+
+#[test]
+fn the_frame_has_one_error_for_each_way_to_be_wrong() {
+    damage::frame_errors(&bnn::write(&small()), bnn::read);
+}
+
+#[test]
+fn a_text_without_its_tensor_and_a_tensor_without_its_text() {
+    let bytes = bnn::write(&small());
+    let read = |from: &str, to: &str| bnn::read(&damage::edited(&bytes, from, to)).unwrap_err();
+    assert_eq!(
+        read("fc1.bias\":", "fc1.bia5\":"),
+        BnnError::MissingTensor {
+            name: "fc1.bias".into()
+        }
+    );
+    assert_eq!(
+        read("bits[3, 9] bias", "bits[3, 9]     "),
+        BnnError::UnexpectedTensor {
+            name: "fc1.bias".into()
+        }
+    );
+}
+
+#[test]
+fn tensors_of_another_type_or_shape() {
+    let bytes = bnn::write(&small());
+    let read = |from: &str, to: &str| bnn::read(&damage::edited(&bytes, from, to)).unwrap_err();
+    let is_type = |error: &BnnError, wanted: &str| matches!(error, BnnError::TensorType { wanted: w, .. } if *w == wanted);
+    let error = read(
+        "\"fc1.sign\":{\"dtype\":\"U8\"",
+        "\"fc1.sign\":{\"dtype\":\"I8\"",
+    );
+    assert!(is_type(&error, "U8"), "{error}");
+    let error = read(
+        "\"fc1.bias\":{\"dtype\":\"I8\"",
+        "\"fc1.bias\":{\"dtype\":\"U8\"",
+    );
+    assert!(is_type(&error, "I8, I16 or I32"), "{error}");
+    let error = read(
+        "\"norm.scale\":{\"dtype\":\"F32\"",
+        "\"norm.scale\":{\"dtype\":\"I32\"",
+    );
+    assert!(is_type(&error, "F32"), "{error}");
+    for (from, to) in [("bits[3, 9]", "bits[9, 3]"), ("int[3] flip", "int[4] flip")] {
+        assert!(matches!(read(from, to), BnnError::TensorShape { .. }));
+    }
+    let error = read("real[2]", "real[0]");
+    assert!(matches!(error, BnnError::TensorShape { .. }), "{error}");
+}
+
+#[test]
+fn a_pad_bit_is_an_error_with_its_byte() {
+    let bytes = bnn::write(&small());
+    // Row 1 of fc1.sign has 9 columns: byte 1 of its two has one column and seven pad bits.
+    let good = bnn::read(&bytes).unwrap();
+    let Op::Dense { weights, .. } = &good.nodes[4].op else {
+        panic!("not a dense")
+    };
+    let row = |row: usize| weights.sign().row(row)[0].to_le_bytes();
+    let rows = [&row(0)[..2], &row(1)[..2], &row(2)[..2]].concat();
+    let at = damage::find(&bytes, &rows);
+    let mut bytes = bytes;
+    bytes[at + 3] |= 0x80;
+    let expected = BnnError::PadBits {
+        name: "fc1.sign".into(),
+        row: 1,
+        offset: at + 3,
+    };
+    assert_eq!(bnn::read(&damage::resealed(bytes)), Err(expected));
+}
+
+#[test]
+fn a_malformed_program_in_a_sound_file() {
+    let bytes = bnn::write(&small());
+    let bytes = damage::edited(&bytes, "input levels(8)", "input levels(7)");
+    bnn::read(&bytes).unwrap();
+    let bytes = damage::edited(&bytes, "argmax norm", "argmax cut ");
+    let error = bnn::read(&bytes).unwrap_err();
+    assert!(matches!(error, BnnError::InvalidProgram(_)), "{error}");
+    assert!(error.to_string().contains("argmax cannot read"), "{error}");
+}
+
+#[test]
+#[should_panic(expected = "a malformed Program cannot be written")]
+fn a_malformed_program_is_not_written() {
+    let mut program = small();
+    program.output.0 = 99;
+    bnn::write(&program);
+}
+
+#[test]
+fn integers_take_the_narrowest_type_and_constants_cost_nothing() {
+    let program_of = |at: Vec<i32>| {
+        let mut b = ProgramBuilder::new("p", Kind::Int, &[at.len()]);
+        let bits = b.threshold("t", b.input(), at);
+        b.finish(bits).unwrap()
+    };
+    let cases = [
+        (vec![i32::MIN, -127, 127], "\"I8\""),
+        (vec![i32::MIN, -128, 0], "\"I16\""),
+        (vec![i32::MIN, 128, 0], "\"I16\""),
+        (vec![i32::MIN, -32_767, 32_767], "\"I16\""),
+        (vec![i32::MIN, -32_768, 0], "\"I32\""),
+        (vec![i32::MIN, i32::MAX, 0], "\"I32\""),
+    ];
+    for (at, dtype) in cases {
+        let program = program_of(at);
+        let bytes = bnn::write(&program);
+        assert!(damage::contains(&bytes, dtype), "{dtype}");
+        assert_eq!(bnn::read(&bytes).unwrap(), program);
+    }
+}
+
+#[test]
+fn a_784_1024_1024_1024_10_net_with_integer_scores_is_small() {
+    let mut random = Random::new(5);
+    let mut b = ProgramBuilder::new("mnist", Kind::Levels(8), &[784]);
+    let mut x = b.threshold("encoder.sign", b.input(), vec![128; 784]);
+    let mut n = 784;
+    for layer in 1..=3 {
+        let weights = BitMatrix::from_fn(1024, n, |_, _| random.bits() & 1 == 1);
+        let sums = b.dense(&format!("fc{layer}"), x, Weights::Bits(weights), None);
+        let at = (0..1024)
+            .map(|_| {
+                if random.once_in(50) {
+                    i32::MIN
+                } else {
+                    random.int(-1024, 1024) as i32
+                }
+            })
+            .collect();
+        let flip = (0..1024).map(|_| random.once_in(2)).collect();
+        x = b.threshold_flip(&format!("fc{layer}.sign"), sums, at, flip);
+        n = 1024;
+    }
+    let weights = BitMatrix::from_fn(10, n, |_, _| random.bits() & 1 == 1);
+    let scores = b.dense("fc4", x, Weights::Bits(weights), None);
+    let program = b.finish(scores).unwrap();
+    let bytes = bnn::write(&program);
+    assert!(bytes.len() <= 381_964, "{} bytes", bytes.len());
+    assert_eq!(bnn::read(&bytes).unwrap(), program);
+}
+
+#[test]
+fn thresholds_of_every_kind_survive() {
+    let program = small();
+    let read = bnn::read(&bnn::write(&program)).unwrap();
+    let Op::Threshold(thresholds) = &read.nodes[5].op else {
+        panic!("not a threshold")
+    };
+    assert_eq!(thresholds.at, ThresholdValues::Int(vec![i32::MIN, -2, 300]));
+    assert_eq!(thresholds.flip, [true, false, true]);
+}

@@ -1,0 +1,233 @@
+//! From examples to the first layer's operand, in batches, with augmentation.
+//!
+//! In: a [`Split`] and indices. Out: a Flex tensor `[batch, n_inputs]` whose values are exactly those that
+//! `onebit_model::net::Encoder` defines, or scaled reals for stages with real weights.
+
+use burn::backend::flex::FlexTensor;
+use onebit_data::{Dataset, Features, Split};
+use onebit_model::net::Encoder;
+use rayon::prelude::*;
+
+use crate::ops::flex_tensor;
+use crate::recipe::Input;
+use crate::simd::hash32;
+
+/// Random changes to training images.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Augment {
+    /// Largest shift in pixels each way.
+    pub shift: usize,
+    /// Whether to mirror half of the images.
+    pub flip: bool,
+    /// Changes from step to step.
+    pub seed: u32,
+}
+
+impl Augment {
+    /// Images as they are.
+    pub const NONE: Augment = Augment { shift: 0, flip: false, seed: 0 };
+}
+
+/// Chooses the encoder a recipe asks for, fitting quantiles on the training split where it needs them.
+///
+/// # Errors
+/// A sentence, when the encoding does not fit the kind of features.
+pub fn fit_encoder(input: &Input, data: &Dataset) -> Result<Encoder, String> {
+    match (input, &data.train.features) {
+        (Input::Quantiles { levels }, Features::F32(values)) => {
+            Ok(Encoder::RealThermometer { cuts: quantiles(values, data.train.n_features(), *levels) })
+        }
+        (Input::Quantiles { .. }, Features::U8(_)) => {
+            Err("encoding \"quantiles\" is for real features; use \"thermometer\" for 8-bit ones".into())
+        }
+        (_, Features::F32(_)) => {
+            Err("this data set has real features; use encoding = \"quantiles\"".into())
+        }
+        (Input::Sign { at }, _) => Ok(Encoder::Sign { at: *at }),
+        (Input::ZeroOne { at }, _) => Ok(Encoder::ZeroOne { at: *at }),
+        (Input::FixedPoint { bits }, _) => Ok(Encoder::FixedPoint { bits: *bits }),
+        (Input::Thermometer { cuts }, _) => Ok(Encoder::Thermometer { cuts: cuts.clone() }),
+        (Input::Levels, _) => Ok(Encoder::Levels),
+    }
+}
+
+/// Cuts `[levels][n]` at the quantiles `(j + 1) / (levels + 1)` of each feature.
+fn quantiles(values: &[f32], n: usize, levels: usize) -> Vec<Vec<f32>> {
+    let mut cuts = vec![vec![0.0; n]; levels];
+    for feature in 0..n {
+        let mut column: Vec<f32> = values[feature..].iter().step_by(n).copied().collect();
+        column.sort_by(f32::total_cmp);
+        for (j, row) in cuts.iter_mut().enumerate() {
+            row[feature] = column[(j + 1) * (column.len() - 1) / (levels + 1)];
+        }
+    }
+    cuts
+}
+
+/// What the first layer needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The encoder's own values: -1/+1, 0/1 or 0..=255.
+    Codes,
+    /// The encoder's values, with `Levels` scaled to `[-1, 1]`.
+    ScaledCodes,
+    /// The raw features scaled to `[-1, 1]` (8-bit) or as they are (real).
+    Real,
+}
+
+/// Turns examples of one data set into operands.
+#[derive(Clone, Debug)]
+pub struct Feeder {
+    encoder: Encoder,
+    shape: Vec<usize>,
+}
+
+impl Feeder {
+    /// A feeder for examples of `shape`.
+    pub fn new(encoder: Encoder, shape: &[usize]) -> Feeder {
+        Feeder { encoder, shape: shape.to_vec() }
+    }
+
+    /// The encoder.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
+    /// Inputs of the first layer.
+    pub fn n_inputs(&self, target: Target) -> usize {
+        let n = self.shape.iter().product();
+        if target == Target::Real { n } else { self.encoder.n_outputs(n) }
+    }
+
+    /// Encodes the examples at `indices`.
+    pub fn batch(&self, split: &Split, indices: &[usize], target: Target, augment: Augment) -> FlexTensor {
+        let n = split.n_features();
+        let n_inputs = self.n_inputs(target);
+        let mut out = vec![0.0f32; indices.len() * n_inputs];
+        match &split.features {
+            Features::U8(pixels) => {
+                out.par_chunks_mut(n_inputs).zip(indices).for_each(|(out, &index)| {
+                    let image = &pixels[index * n..][..n];
+                    if augment.shift == 0 && !augment.flip {
+                        self.pixels(image, target, out);
+                    } else {
+                        self.pixels(&self.augmented(image, index, augment), target, out);
+                    }
+                });
+            }
+            Features::F32(values) => {
+                out.par_chunks_mut(n_inputs).zip(indices).for_each(|(out, &index)| {
+                    self.reals(&values[index * n..][..n], target, out);
+                });
+            }
+        }
+        flex_tensor(out, indices.len(), n_inputs)
+    }
+
+    fn pixels(&self, image: &[u8], target: Target, out: &mut [f32]) {
+        let n = image.len();
+        let bipolar = |bit: bool| if bit { 1.0 } else { -1.0 };
+        if target == Target::Real {
+            return fill(out, image, |p| f32::from(p) / 127.5 - 1.0);
+        }
+        match &self.encoder {
+            Encoder::Sign { at } => fill(out, image, |p| bipolar(p >= *at)),
+            Encoder::ZeroOne { at } => fill(out, image, |p| f32::from(u8::from(p >= *at))),
+            Encoder::FixedPoint { bits } => {
+                for (plane, out) in out.chunks_exact_mut(n).enumerate() {
+                    let bit = 8 - u32::from(*bits) + plane as u32;
+                    fill(out, image, |p| bipolar((p >> bit) & 1 == 1));
+                }
+            }
+            Encoder::Thermometer { cuts } => {
+                for (cut, out) in cuts.iter().zip(out.chunks_exact_mut(n)) {
+                    fill(out, image, |p| bipolar(p >= *cut));
+                }
+            }
+            Encoder::Levels if target == Target::ScaledCodes => fill(out, image, |p| f32::from(p) / 127.5 - 1.0),
+            Encoder::Levels => fill(out, image, f32::from),
+            Encoder::RealThermometer { .. } => unreachable!("fit_encoder pairs quantiles with real features"),
+        }
+    }
+
+    fn reals(&self, features: &[f32], target: Target, out: &mut [f32]) {
+        match &self.encoder {
+            Encoder::RealThermometer { cuts } if target != Target::Real => {
+                for (cuts, out) in cuts.iter().zip(out.chunks_exact_mut(features.len())) {
+                    for ((o, x), cut) in out.iter_mut().zip(features).zip(cuts) {
+                        *o = if x >= cut { 1.0 } else { -1.0 };
+                    }
+                }
+            }
+            _ => out.copy_from_slice(features),
+        }
+    }
+
+    /// The image moved by a random offset (zeros move in) and perhaps mirrored.
+    fn augmented(&self, image: &[u8], index: usize, augment: Augment) -> Vec<u8> {
+        let [h, w, c] = match self.shape[..] {
+            [h, w, c] => [h, w, c],
+            [h, w] => [h, w, 1],
+            _ => return image.to_vec(),
+        };
+        let random = hash32(augment.seed, index as u32);
+        let span = 2 * augment.shift as u32 + 1;
+        let dy = ((random >> 16) % span) as isize - augment.shift as isize;
+        let dx = ((random >> 4) % span) as isize - augment.shift as isize;
+        let mirror = augment.flip && random & 1 == 1;
+        let mut out = vec![0u8; image.len()];
+        for y in 0..h {
+            let Some(from_y) = y.checked_add_signed(dy).filter(|&y| y < h) else { continue };
+            for x in 0..w {
+                let from_x = if mirror { w - 1 - x } else { x };
+                let Some(from_x) = from_x.checked_add_signed(dx).filter(|&x| x < w) else { continue };
+                out[(y * w + x) * c..][..c].copy_from_slice(&image[(from_y * w + from_x) * c..][..c]);
+            }
+        }
+        out
+    }
+}
+
+fn fill(out: &mut [f32], image: &[u8], f: impl Fn(u8) -> f32) {
+    for (o, &p) in out.iter_mut().zip(image) {
+        *o = f(p);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::values;
+
+    fn split(pixels: Vec<u8>) -> Split {
+        Split { labels: vec![0; pixels.len() / 4], features: Features::U8(pixels) }
+    }
+
+    #[test]
+    fn fixed_point_planes_come_least_significant_first() {
+        let feeder = Feeder::new(Encoder::FixedPoint { bits: 2 }, &[2, 2, 1]);
+        let batch = feeder.batch(&split(vec![0, 64, 128, 255]), &[0], Target::Codes, Augment::NONE);
+        assert_eq!(values(&batch), [-1.0, 1.0, -1.0, 1.0, -1.0, -1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn a_shift_moves_pixels_and_fills_with_zeros() {
+        let feeder = Feeder::new(Encoder::Levels, &[2, 2, 1]);
+        let data = split(vec![1, 2, 3, 4]);
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..200 {
+            let augment = Augment { shift: 1, flip: false, seed };
+            let batch = feeder.batch(&data, &[0], Target::Codes, augment);
+            seen.insert(values(&batch).iter().map(|&v| v as u8).collect::<Vec<_>>());
+        }
+        assert_eq!(seen.len(), 9, "nine offsets of one pixel: {seen:?}");
+        assert!(seen.contains(&vec![1, 2, 3, 4]) && seen.contains(&vec![4, 0, 0, 0]));
+    }
+
+    #[test]
+    fn quantile_cuts_split_a_feature_evenly() {
+        let values: Vec<f32> = (0..101).map(|i| i as f32).collect();
+        let cuts = quantiles(&values, 1, 3);
+        assert_eq!(cuts, vec![vec![25.0], vec![50.0], vec![75.0]]);
+    }
+}

@@ -1,0 +1,56 @@
+//! From a trained network to a plain `Net`.
+//!
+//! In: a [`Network`] in a bitwise stage. Out: the Net whose evaluation equals the network's own, bit for bit.
+
+use onebit_data::{Dataset, Features};
+use onebit_model::net::{Activation, Encoder, Layer, Net};
+use onebit_model::program::{Kind, Type};
+use onebit_model::weights::{BitMatrix, Weights};
+
+use crate::network::Network;
+use crate::ops::values;
+use crate::optim::{Form, Param};
+
+/// The Net of a network whose stage is bitwise.
+pub fn export(network: &Network, name: &str, encoder: &Encoder, data: &Dataset) -> Net {
+    let last = network.layers.len() - 1;
+    let layers = network
+        .layers
+        .iter()
+        .enumerate()
+        .map(|(i, layer)| Layer {
+            name: if i == last { "scores".into() } else { format!("hidden{}", i + 1) },
+            weights: weights(&layer.weight, network.mode.form),
+            bias: layer.bias.as_ref().map(|b| values(&b.value).iter().map(|&v| v as i32).collect()),
+            norm: layer.norm.as_ref().map(|n| n.frozen()),
+            activation: if i == last { Activation::Scores } else { Activation::Sign },
+        })
+        .collect();
+    let kind = match data.train.features {
+        Features::U8(_) => Kind::Levels(8),
+        Features::F32(_) => Kind::Real,
+    };
+    Net {
+        name: name.into(),
+        input: Type { kind, shape: data.shape.clone() },
+        encoder: encoder.clone(),
+        layers,
+        notes: vec![
+            ("classes".into(), data.class_names.join(",")),
+            ("data".into(), data.name.clone()),
+        ],
+    }
+}
+
+fn weights(param: &Param, form: Form) -> Weights {
+    let (rows, cols) = param.dims();
+    let value = values(&param.value);
+    let sign = BitMatrix::from_fn(rows, cols, |r, c| value[r * cols + c] > 0.0);
+    match form {
+        Form::Ternary { .. } => {
+            let mask = BitMatrix::from_fn(rows, cols, |r, c| value[r * cols + c] != 0.0);
+            Weights::Ternary { sign, mask }
+        }
+        _ => Weights::Bits(sign),
+    }
+}

@@ -1,0 +1,523 @@
+//! The training loop: phases (stages, then the float twin), epochs, checkpoints, the best epoch, the log.
+//!
+//! In: a recipe, a data set, a run folder. Out: an [`Outcome`], and in the folder `recipe.toml`, `log.jsonl`,
+//! `last.ckpt`, `best.net` and `result.json`. The validation split, held out of the training set, picks the
+//! epoch; the test set is only read once everything is trained.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use burn::backend::Flex;
+use burn::backend::flex::FlexTensor;
+use onebit_data::{Dataset, Split, split_validation};
+use onebit_model::net::Net;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{self, CheckpointError, Position, write_whole};
+use crate::encode::{Augment, Feeder, Target, fit_encoder};
+use crate::export::export;
+use crate::loss::{loss, n_correct, predictions};
+use crate::network::{Mode, Network};
+use crate::ops::values;
+use crate::optim::Adam;
+use crate::recipe::{Norm, Recipe, RecipeError, Stage, StageKind};
+use crate::simd::hash32;
+
+/// Examples evaluated at a time.
+const EVAL_BATCH: usize = 512;
+
+/// Where and how to run.
+#[derive(Clone, Debug)]
+pub struct FitOptions {
+    /// Folder of this run; made if it is not there.
+    pub run_dir: PathBuf,
+    /// Go on from the folder's last checkpoint.
+    pub resume: bool,
+    /// Threads; 0 is all cores.
+    pub threads: usize,
+}
+
+/// One line of the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// `compress`, `bitwise` or `float`.
+    pub kind: StageKind,
+    /// Index of the stage; the number of stages for the twin.
+    pub phase: usize,
+    /// Epoch within the phase, from 1.
+    pub epoch: usize,
+    /// Learning rate at the epoch's end.
+    pub lr: f32,
+    /// Mean training loss.
+    pub loss: f64,
+    /// Accuracy on the training batches as they were trained on.
+    pub train_accuracy: f64,
+    /// Accuracy on the held-out validation examples.
+    pub val_accuracy: f64,
+    /// Share of binary weights that changed sign, per step.
+    pub flip_ratio: f64,
+    /// Share of latent weights at the clip (or beyond 1 where there is none).
+    pub starved: f64,
+    /// Seconds of training, without validation.
+    pub seconds: f64,
+}
+
+/// What an observer is told.
+#[derive(Clone, Debug)]
+pub enum Event<'a> {
+    /// A phase begins.
+    Phase {
+        /// What kind.
+        kind: StageKind,
+        /// Its index.
+        phase: usize,
+        /// Its epochs.
+        epochs: usize,
+        /// Steps in each epoch.
+        steps: usize,
+    },
+    /// A step is done.
+    Step {
+        /// Epoch within the phase, from 1.
+        epoch: usize,
+        /// Step within the epoch, from 1.
+        step: usize,
+        /// Its loss.
+        loss: f32,
+    },
+    /// An epoch is done and checkpointed.
+    Epoch(&'a EpochRecord),
+}
+
+/// Results on the full test split.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestReport {
+    /// Right answers.
+    pub correct: usize,
+    /// Examples.
+    pub total: usize,
+    /// `confusion[label][answer]`.
+    pub confusion: Vec<Vec<usize>>,
+}
+
+impl TestReport {
+    /// Share of right answers.
+    pub fn accuracy(&self) -> f64 {
+        self.correct as f64 / self.total.max(1) as f64
+    }
+}
+
+/// A finished run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The best epoch's Net.
+    pub net: Net,
+    /// Validation accuracy and epoch of the best epoch; `None` without a validation split.
+    pub best: Option<(f64, usize)>,
+    /// The Net on the test split.
+    pub test: TestReport,
+    /// The float twin on the test split.
+    pub twin: Option<TestReport>,
+    /// Every epoch of every phase.
+    pub history: Vec<EpochRecord>,
+}
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum FitError {
+    /// The recipe is wrong in itself.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The recipe does not fit the data.
+    #[error("recipe and data set `{data}` do not fit: {problem}")]
+    Mismatch {
+        /// The data set.
+        data: String,
+        /// What does not fit, and what would.
+        problem: String,
+    },
+    /// A file could not be written or read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The loss was not a number any more.
+    #[error("the loss is {loss} in epoch {epoch}, step {step}; the last good checkpoint is {}; lower `lr` and resume", checkpoint.display())]
+    Diverged {
+        /// The loss.
+        loss: f32,
+        /// Epoch within the phase.
+        epoch: usize,
+        /// Step within the epoch.
+        step: usize,
+        /// Where to resume from.
+        checkpoint: PathBuf,
+    },
+    /// The caller asked to stop.
+    #[error("stopped in epoch {epoch}; the last checkpoint is {}; go on with --resume", checkpoint.display())]
+    Stopped {
+        /// Epoch within the phase.
+        epoch: usize,
+        /// Where to resume from.
+        checkpoint: PathBuf,
+    },
+    /// The thread pool could not be made.
+    #[error("cannot start training threads: {0}")]
+    Threads(String),
+}
+
+/// Trains a recipe. `stop` is looked at after every step; `observer` is told what happens.
+///
+/// # Errors
+/// [`FitError`]; whatever happens, the run folder's last checkpoint is whole.
+pub fn fit(
+    recipe: &Recipe,
+    data: &Dataset,
+    options: &FitOptions,
+    stop: &AtomicBool,
+    observer: &mut (dyn FnMut(Event<'_>) + Send),
+) -> Result<Outcome, FitError> {
+    recipe.check()?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(options.threads)
+        .build()
+        .map_err(|e| FitError::Threads(e.to_string()))?;
+    pool.install(|| Run::open(recipe, data, options)?.train(stop, observer))
+}
+
+/// A run in progress.
+struct Run<'a> {
+    recipe: &'a Recipe,
+    data: &'a Dataset,
+    dir: &'a Path,
+    train: Split,
+    validation: Split,
+    feeder: Feeder,
+    position: Position,
+    resumed: bool,
+}
+
+impl<'a> Run<'a> {
+    fn open(recipe: &'a Recipe, data: &'a Dataset, options: &'a FitOptions) -> Result<Run<'a>, FitError> {
+        let mismatch = |problem: String| FitError::Mismatch { data: data.name.clone(), problem };
+        let encoder = fit_encoder(&recipe.input, data).map_err(mismatch)?;
+        if recipe.validation + 2 > data.train.len() {
+            return Err(mismatch(format!(
+                "`validation` is {}, but there are {} training examples; hold out fewer",
+                recipe.validation,
+                data.train.len()
+            )));
+        }
+        if data.test.is_empty() {
+            return Err(mismatch("it has no test examples".into()));
+        }
+        let io = |source| CheckpointError::Io { path: options.run_dir.clone(), source };
+        std::fs::create_dir_all(&options.run_dir).map_err(io)?;
+        let (train, validation) = split_validation(&data.train, recipe.validation, recipe.seed);
+        let mut run = Run {
+            recipe,
+            data,
+            dir: &options.run_dir,
+            train,
+            validation,
+            feeder: Feeder::new(encoder, &data.shape),
+            position: Position { recipe: recipe.to_toml(), ..Position::default() },
+            resumed: false,
+        };
+        if options.resume && run.checkpoint_path().exists() {
+            let position = checkpoint::position(&run.checkpoint_path())?;
+            if position.recipe != run.position.recipe {
+                let problem = "was made by another recipe than the one given".to_string();
+                return Err(CheckpointError::Broken { path: run.checkpoint_path(), problem }.into());
+            }
+            run.position = position;
+            run.resumed = true;
+        }
+        write_whole(&run.dir.join("recipe.toml"), run.position.recipe.as_bytes())?;
+        Ok(run)
+    }
+
+    fn checkpoint_path(&self) -> PathBuf {
+        self.dir.join("last.ckpt")
+    }
+
+    fn train(
+        mut self,
+        stop: &AtomicBool,
+        observer: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<Outcome, FitError> {
+        let stages: Vec<Stage> = self.recipe.stages.clone();
+        let mut network = None;
+        while self.position.phase < stages.len() {
+            let stage = &stages[self.position.phase];
+            let mut net = self.enter(stage, network.take());
+            self.restore_once(&mut net)?;
+            self.run_phase(&mut net, stage, stop, observer)?;
+            if self.position.phase + 1 == stages.len() && self.validation.is_empty() {
+                self.save_best(&net)?;
+            }
+            network = Some(net);
+            self.next_phase();
+        }
+        drop(network);
+        let mut twin_report = None;
+        if let Some(twin) = &self.recipe.twin {
+            let mut net = self.enter(twin, None);
+            self.restore_once(&mut net)?;
+            self.run_phase(&mut net, twin, stop, observer)?;
+            twin_report = Some(self.test(&net, Target::Real));
+        }
+        self.finish(twin_report)
+    }
+
+    fn next_phase(&mut self) {
+        self.position.phase += 1;
+        self.position.epoch = 0;
+        self.position.step = 0;
+    }
+
+    /// The network at the start of a stage.
+    fn enter(&self, stage: &Stage, before: Option<Network>) -> Network {
+        let mode = Mode::of(stage, &self.recipe.input);
+        match before {
+            Some(mut network) => {
+                network.enter(mode);
+                network
+            }
+            None => {
+                let float = stage.kind == StageKind::Float;
+                let mut model = self.recipe.model.clone();
+                if float && model.norm == Norm::Batch {
+                    model.output_norm = Norm::None;
+                }
+                let n_inputs = self.feeder.n_inputs(target(stage.kind));
+                Network::new(&model, n_inputs, self.data.n_classes, mode, true, self.recipe.seed)
+            }
+        }
+    }
+
+    fn restore_once(&mut self, network: &mut Network) -> Result<(), FitError> {
+        if std::mem::take(&mut self.resumed) {
+            checkpoint::restore(&self.checkpoint_path(), network)?;
+        }
+        Ok(())
+    }
+
+    fn run_phase(
+        &mut self,
+        network: &mut Network,
+        stage: &Stage,
+        stop: &AtomicBool,
+        observer: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<(), FitError> {
+        let batch = stage.batch.min(self.train.len());
+        let steps = self.train.len() / batch;
+        let phase = self.position.phase;
+        observer(Event::Phase { kind: stage.kind, phase, epochs: stage.epochs, steps });
+        while self.position.epoch < stage.epochs {
+            let mut record = self.run_epoch(network, stage, batch, stop, observer)?;
+            record.val_accuracy = self.validate(network, target(stage.kind));
+            self.position.epoch += 1;
+            let last_stage = phase + 1 == self.recipe.stages.len();
+            if last_stage && !self.validation.is_empty() {
+                self.keep_best(network, record.val_accuracy)?;
+            }
+            self.position.history.push(record);
+            checkpoint::save(&self.checkpoint_path(), network, &self.position)?;
+            self.write_log()?;
+            observer(Event::Epoch(self.position.history.last().expect("just pushed")));
+        }
+        Ok(())
+    }
+
+    fn run_epoch(
+        &mut self,
+        network: &mut Network,
+        stage: &Stage,
+        batch: usize,
+        stop: &AtomicBool,
+        observer: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<EpochRecord, FitError> {
+        let began = Instant::now();
+        let epoch = self.position.epoch + 1;
+        let seed = hash32(self.recipe.seed as u32, (self.position.phase * 100_003 + epoch) as u32);
+        let mut order: Vec<usize> = (0..self.train.len()).collect();
+        order.shuffle(&mut ChaCha8Rng::seed_from_u64(u64::from(seed) << 32 | self.recipe.seed & 0xFFFF_FFFF));
+        let steps = self.train.len() / batch;
+        let total_steps = (steps * stage.epochs) as f32;
+        let mut sums = Sums::default();
+        for (step, indices) in order.chunks_exact(batch).enumerate() {
+            let lr = stage.lr_at((epoch - 1) as f32 / stage.epochs as f32 + step as f32 / total_steps);
+            let loss = self.run_step(network, stage, indices, lr, hash32(seed, step as u32), &mut sums);
+            if !loss.is_finite() {
+                return Err(FitError::Diverged { loss, epoch, step: step + 1, checkpoint: self.checkpoint_path() });
+            }
+            observer(Event::Step { epoch, step: step + 1, loss });
+            if stop.load(Ordering::Relaxed) {
+                return Err(FitError::Stopped { epoch, checkpoint: self.checkpoint_path() });
+            }
+        }
+        let limit = if stage.latent_clip > 0.0 { stage.latent_clip } else { 1.0 };
+        let starved: usize = network.layers.iter().map(|l| l.weight.starved(limit)).sum();
+        let weights: usize = network.layers.iter().map(|l| l.weight.latent.len()).sum();
+        Ok(EpochRecord {
+            kind: stage.kind,
+            phase: self.position.phase,
+            epoch,
+            lr: stage.lr_at(epoch as f32 / stage.epochs as f32),
+            loss: sums.loss / steps as f64,
+            train_accuracy: sums.correct as f64 / (steps * batch) as f64,
+            val_accuracy: 0.0,
+            flip_ratio: sums.flips as f64 / sums.weights.max(1) as f64,
+            starved: starved as f64 / weights as f64,
+            seconds: began.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn run_step(
+        &mut self,
+        network: &mut Network,
+        stage: &Stage,
+        indices: &[usize],
+        lr: f32,
+        seed: u32,
+        sums: &mut Sums,
+    ) -> f32 {
+        let augment = Augment { shift: stage.augment_shift, flip: stage.augment_flip, seed };
+        let x = self.feeder.batch(&self.train, indices, target(stage.kind), augment);
+        let labels: Vec<u16> = indices.iter().map(|&i| self.train.labels[i]).collect();
+        let forward = network.forward(x, seed);
+        let scores = flex(forward.scores.clone().inner());
+        sums.correct += n_correct(values(&scores), &labels, self.data.n_classes);
+        let loss = loss(forward.scores, &labels, stage.loss, stage.temperature, stage.estimator());
+        let loss_value = loss.clone().inner().into_scalar::<f32>();
+        let mut gradients = loss.backward();
+        let grads: Vec<FlexTensor> = forward
+            .leaves
+            .into_iter()
+            .map(|leaf| flex(leaf.grad_remove(&mut gradients).expect("every parameter takes part in the loss")))
+            .collect();
+        drop(gradients);
+        self.position.step += 1;
+        let latent_clip = if stage.latent_clip > 0.0 { stage.latent_clip } else { f32::INFINITY };
+        if loss_value.is_finite() {
+            let adam = Adam { lr, step: self.position.step, latent_clip };
+            let (flips, weights) = network.step(&grads, &forward.stats, adam);
+            sums.flips += flips;
+            sums.weights += weights;
+        }
+        sums.loss += f64::from(loss_value);
+        loss_value
+    }
+
+    fn validate(&self, network: &Network, target: Target) -> f64 {
+        if self.validation.is_empty() {
+            return 0.0;
+        }
+        let answers = self.answers(network, &self.validation, target);
+        let correct = answers.iter().zip(&self.validation.labels).filter(|(a, l)| **a == usize::from(**l)).count();
+        correct as f64 / self.validation.len() as f64
+    }
+
+    fn answers(&self, network: &Network, split: &Split, target: Target) -> Vec<usize> {
+        let indices: Vec<usize> = (0..split.len()).collect();
+        indices
+            .chunks(EVAL_BATCH)
+            .flat_map(|chunk| {
+                let x = self.feeder.batch(split, chunk, target, Augment::NONE);
+                predictions(values(&network.evaluate(x)), self.data.n_classes)
+            })
+            .collect()
+    }
+
+    fn keep_best(&mut self, network: &Network, accuracy: f64) -> Result<(), FitError> {
+        if self.position.best.is_none_or(|(best, _)| accuracy > best) {
+            self.position.best = Some((accuracy, self.position.epoch));
+            self.save_best(network)?;
+        }
+        Ok(())
+    }
+
+    fn save_best(&self, network: &Network) -> Result<(), FitError> {
+        let net = export(network, &self.recipe.name, self.feeder.encoder(), self.data);
+        write_whole(&self.dir.join("best.net"), &onebit_model::netfile::net_to_bytes(&net))?;
+        Ok(())
+    }
+
+    fn test(&self, network: &Network, target: Target) -> TestReport {
+        let answers = self.answers(network, &self.data.test, target);
+        tally(&answers, &self.data.test.labels, self.data.n_classes)
+    }
+
+    fn finish(self, twin: Option<TestReport>) -> Result<Outcome, FitError> {
+        let path = self.dir.join("best.net");
+        let bytes = std::fs::read(&path).map_err(|source| CheckpointError::Io { path: path.clone(), source })?;
+        let net = onebit_model::netfile::net_from_bytes(&bytes)
+            .map_err(|e| CheckpointError::Broken { path, problem: e.to_string() })?;
+        let mut network = self.enter(self.recipe.stages.last().expect("checked: not empty"), None);
+        network.load(&net);
+        let test = self.test(&network, Target::Codes);
+        let outcome =
+            Outcome { net, best: self.position.best, test, twin, history: self.position.history.clone() };
+        self.write_result(&outcome)?;
+        Ok(outcome)
+    }
+
+    fn write_log(&self) -> Result<(), FitError> {
+        let lines: String = self
+            .position
+            .history
+            .iter()
+            .map(|r| serde_json::to_string(r).expect("a record is plain data") + "\n")
+            .collect();
+        Ok(write_whole(&self.dir.join("log.jsonl"), lines.as_bytes())?)
+    }
+
+    fn write_result(&self, outcome: &Outcome) -> Result<(), FitError> {
+        let json = serde_json::json!({
+            "name": self.recipe.name,
+            "data": self.data.name,
+            "best_validation": outcome.best.map(|b| b.0),
+            "best_epoch": outcome.best.map(|b| b.1),
+            "test_accuracy": outcome.test.accuracy(),
+            "test": outcome.test,
+            "twin_accuracy": outcome.twin.as_ref().map(TestReport::accuracy),
+            "twin": outcome.twin,
+        });
+        let text = serde_json::to_string_pretty(&json).expect("plain data") + "\n";
+        Ok(write_whole(&self.dir.join("result.json"), text.as_bytes())?)
+    }
+}
+
+#[derive(Default)]
+struct Sums {
+    loss: f64,
+    correct: usize,
+    flips: usize,
+    weights: usize,
+}
+
+/// Counts answers against labels.
+pub fn tally(answers: &[usize], labels: &[u16], n_classes: usize) -> TestReport {
+    let mut confusion = vec![vec![0; n_classes]; n_classes];
+    for (&answer, &label) in answers.iter().zip(labels) {
+        confusion[usize::from(label)][answer] += 1;
+    }
+    let correct = (0..n_classes).map(|c| confusion[c][c]).sum();
+    TestReport { correct, total: labels.len(), confusion }
+}
+
+/// What a stage's first layer is fed.
+fn target(kind: StageKind) -> Target {
+    match kind {
+        StageKind::Compress => Target::ScaledCodes,
+        StageKind::Bitwise => Target::Codes,
+        StageKind::Float => Target::Real,
+    }
+}
+
+fn flex(tensor: burn::tensor::Tensor<2>) -> FlexTensor {
+    tensor.try_into_primitive::<Flex>().expect("training runs on the Flex backend")
+}

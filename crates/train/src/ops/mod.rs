@@ -1,0 +1,54 @@
+//! Operations that training adds to Burn, each with a true backward pass on the Flex CPU backend and a
+//! composite of Burn's own tensor operations for every other backend.
+//!
+//! In and out: `Tensor<2>` of shape `[batch, features]`. Forward passes of binary operands go through
+//! the kernels of `onebit-bits` and are exact; gradients use Burn's f32 matrix product.
+
+mod activate;
+mod bias;
+mod dense;
+mod norm;
+
+pub use activate::{Dropout, Estimator, Unit, activate, drop_in_place, unit_values};
+pub use bias::add_bias;
+pub use dense::{Operand, dense, product};
+pub use norm::{BatchStats, batch_norm};
+
+use burn::backend::autodiff::Autodiff;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::flex::FlexTensor;
+use burn::backend::Flex;
+use burn::tensor::{Tensor, TensorData};
+
+/// The autodiff handle of a tensor on the Flex backend, or `None` on another backend.
+fn flex_handle<const D: usize>(tensor: &Tensor<D>) -> Option<FloatTensor<Autodiff<Flex>>> {
+    tensor.clone().try_into_primitive::<Autodiff<Flex>>().ok()
+}
+
+/// The values of a contiguous Flex tensor.
+pub fn values(tensor: &FlexTensor) -> &[f32] {
+    tensor.as_slice::<f32>().expect("operands of onebit's operations are contiguous f32")
+}
+
+/// A Flex tensor of shape `[n_rows, n_cols]` that owns `values`.
+pub fn flex_tensor(values: Vec<f32>, n_rows: usize, n_cols: usize) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, [n_rows, n_cols]))
+}
+
+/// Contiguous copy if the tensor is a view, the tensor itself if not.
+fn contiguous(tensor: FlexTensor) -> FlexTensor {
+    if tensor.as_slice::<f32>().is_some() { tensor } else { tensor.to_contiguous() }
+}
+
+/// Rows and columns of a rank-2 Flex tensor.
+pub fn shape(tensor: &FlexTensor) -> (usize, usize) {
+    dims(tensor)
+}
+
+fn dims(tensor: &FlexTensor) -> (usize, usize) {
+    let shape = tensor.layout().shape();
+    (shape[0], shape[1])
+}
+
+#[cfg(test)]
+mod tests;

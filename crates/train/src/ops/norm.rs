@@ -1,0 +1,188 @@
+//! Batch normalisation over the rows of `[batch, features]` (Ioffe & Szegedy 2015), training mode.
+
+use burn::backend::Flex;
+use burn::backend::autodiff::Autodiff;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::tensor::Tensor;
+
+use super::{contiguous, dims, flex_handle, flex_tensor, values};
+use crate::simd::{for_row_groups, sum_row_groups, vectorized};
+
+/// Mean and biased variance of each feature over the batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchStats {
+    /// One mean per feature.
+    pub mean: Vec<f32>,
+    /// One variance per feature, not negative.
+    pub var: Vec<f32>,
+}
+
+/// `gamma * (x - mean) / sqrt(var + eps) + beta` with the batch's own statistics, which are returned too.
+///
+/// `x: [batch, n]`, `gamma` and `beta: [1, n]`.
+pub fn batch_norm(x: Tensor<2>, gamma: Tensor<2>, beta: Tensor<2>, eps: f32) -> (Tensor<2>, BatchStats) {
+    let (Some(xh), Some(gh), Some(bh)) = (flex_handle(&x), flex_handle(&gamma), flex_handle(&beta)) else {
+        return composite(x, gamma, beta, eps);
+    };
+    let (x, x_node) = xh.into_parts();
+    let (gamma, gamma_node) = gh.into_parts();
+    let (beta, beta_node) = bh.into_parts();
+    let (x, gamma, beta) = (contiguous(x), contiguous(gamma), contiguous(beta));
+    let (rows, cols) = dims(&x);
+    let stats = statistics(values(&x), rows, cols);
+    let rstd: Vec<f32> = stats.var.iter().map(|v| 1.0 / (v + eps).sqrt()).collect();
+    let scale: Vec<f32> = rstd.iter().zip(values(&gamma)).map(|(r, g)| r * g).collect();
+    let out = flex_tensor(normalised(values(&x), &stats.mean, &scale, values(&beta), cols), rows, cols);
+    let out = match BatchNorm
+        .prepare::<NoCheckpointing>([x_node, gamma_node, beta_node])
+        .compute_bound()
+        .stateful()
+    {
+        OpsKind::Tracked(prep) => {
+            prep.finish(Saved { x, gamma, mean: stats.mean.clone(), rstd }, out)
+        }
+        OpsKind::UnTracked(prep) => prep.finish(out),
+    };
+    (Tensor::from_primitive::<Autodiff<Flex>>(out), stats)
+}
+
+fn normalised(x: &[f32], mean: &[f32], scale: &[f32], beta: &[f32], cols: usize) -> Vec<f32> {
+    let mut out = vec![0.0f32; x.len()];
+    for_row_groups(&mut out, cols, |first, chunk| {
+        vectorized(
+#[inline(always)]
+|| {
+            for (row, o) in chunk.chunks_exact_mut(cols).enumerate() {
+                let x = &x[(first + row) * cols..][..cols];
+                for c in 0..cols {
+                    o[c] = (x[c] - mean[c]) * scale[c] + beta[c];
+                }
+            }
+        });
+    });
+    out
+}
+
+/// Two passes, so that a large mean does not swallow the variance.
+fn statistics(x: &[f32], rows: usize, cols: usize) -> BatchStats {
+    let n = 1.0 / rows as f32;
+    let mut mean = sum_row_groups(rows, cols, |start, end, sums| {
+        vectorized(
+#[inline(always)]
+|| {
+            for row in x[start * cols..end * cols].chunks_exact(cols) {
+                for (s, v) in sums.iter_mut().zip(row) {
+                    *s += v;
+                }
+            }
+        });
+    });
+    mean.iter_mut().for_each(|m| *m *= n);
+    let mut var = sum_row_groups(rows, cols, |start, end, sums| {
+        vectorized(
+#[inline(always)]
+|| {
+            for row in x[start * cols..end * cols].chunks_exact(cols) {
+                for ((s, v), m) in sums.iter_mut().zip(row).zip(&mean) {
+                    let d = v - m;
+                    *s += d * d;
+                }
+            }
+        });
+    });
+    var.iter_mut().for_each(|v| *v *= n);
+    BatchStats { mean, var }
+}
+
+#[derive(Clone, Debug)]
+struct Saved {
+    x: FlexTensor,
+    gamma: FlexTensor,
+    mean: Vec<f32>,
+    rstd: Vec<f32>,
+}
+
+#[derive(Debug)]
+struct BatchNorm;
+
+impl Backward<Flex, 3> for BatchNorm {
+    type State = Saved;
+
+    fn backward(self, ops: Ops<Saved, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let saved = ops.state;
+        let [x_node, gamma_node, beta_node] = ops.parents;
+        let mut g = contiguous(grads.consume::<Flex>(&ops.node));
+        let (rows, cols) = dims(&g);
+        // [sum of g, sum of g * xhat], each of length cols.
+        let sums = gradient_sums(values(&g), &saved, rows, cols);
+        let (sum_g, sum_gx) = sums.split_at(cols);
+        if let Some(node) = x_node {
+            input_gradient(g.storage_mut::<f32>(), &saved, sum_g, sum_gx, rows, cols);
+            grads.register::<Flex>(node.id, g);
+        }
+        if let Some(node) = gamma_node {
+            grads.register::<Flex>(node.id, flex_tensor(sum_gx.to_vec(), 1, cols));
+        }
+        if let Some(node) = beta_node {
+            grads.register::<Flex>(node.id, flex_tensor(sum_g.to_vec(), 1, cols));
+        }
+    }
+}
+
+fn gradient_sums(g: &[f32], saved: &Saved, rows: usize, cols: usize) -> Vec<f32> {
+    let x = values(&saved.x);
+    let (mean, rstd) = (&saved.mean[..cols], &saved.rstd[..cols]);
+    sum_row_groups(rows, 2 * cols, |start, end, sums| {
+        let (sum_g, sum_gx) = sums.split_at_mut(cols);
+        vectorized(
+#[inline(always)]
+|| {
+            for row in start..end {
+                let (g, x) = (&g[row * cols..][..cols], &x[row * cols..][..cols]);
+                for c in 0..cols {
+                    sum_g[c] += g[c];
+                    sum_gx[c] += g[c] * ((x[c] - mean[c]) * rstd[c]);
+                }
+            }
+        });
+    })
+}
+
+/// `g = gamma * rstd * (g - sum_g / n - xhat * sum_gx / n)`.
+fn input_gradient(g: &mut [f32], saved: &Saved, sum_g: &[f32], sum_gx: &[f32], rows: usize, cols: usize) {
+    let (x, gamma) = (values(&saved.x), values(&saved.gamma));
+    let (mean, rstd) = (&saved.mean[..cols], &saved.rstd[..cols]);
+    let n = 1.0 / rows as f32;
+    for_row_groups(g, cols, |first, chunk| {
+        vectorized(
+#[inline(always)]
+|| {
+            for (row, g) in chunk.chunks_exact_mut(cols).enumerate() {
+                let x = &x[(first + row) * cols..][..cols];
+                for c in 0..cols {
+                    let xhat = (x[c] - mean[c]) * rstd[c];
+                    g[c] = gamma[c] * rstd[c] * (g[c] - sum_g[c] * n - xhat * sum_gx[c] * n);
+                }
+            }
+        });
+    });
+}
+
+/// The same function from Burn's own operations, for backends without the custom one.
+pub(super) fn composite(
+    x: Tensor<2>,
+    gamma: Tensor<2>,
+    beta: Tensor<2>,
+    eps: f32,
+) -> (Tensor<2>, BatchStats) {
+    let mean = x.clone().mean_dim(0);
+    let centred = x - mean.clone();
+    let var = centred.clone().powi_scalar(2).mean_dim(0);
+    let out = centred / (var.clone() + eps).sqrt() * gamma + beta;
+    let host = |t: Tensor<2>| t.into_data().to_vec::<f32>().expect("statistics are f32");
+    (out, BatchStats { mean: host(mean), var: host(var) })
+}

@@ -1,0 +1,421 @@
+//! Recipes: everything that decides a training run, as one TOML file.
+//!
+//! In: TOML text. Out: a [`Recipe`] whose every number has been checked, or one error that names the key.
+//! Unknown keys are errors, so a misspelt option never silently does nothing.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ops::Estimator;
+
+/// Widest layer a recipe may ask for.
+pub const MAX_WIDTH: usize = 65_536;
+/// Most layers a recipe may ask for.
+pub const MAX_LAYERS: usize = 64;
+
+/// A whole training run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Name of the network; becomes file names.
+    pub name: String,
+    /// Data set to train on when the caller names none.
+    pub data: String,
+    /// Seeds initial weights, shuffling, dropout, augmentation and the validation split.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+    /// Training examples held out to pick the best epoch.
+    #[serde(default = "default_validation")]
+    pub validation: usize,
+    /// How examples become bits.
+    pub input: Input,
+    /// Layer sizes and normalisation.
+    pub model: Model,
+    /// Stages, run in order; each starts from the weights the one before ended with.
+    #[serde(rename = "stage")]
+    pub stages: Vec<Stage>,
+    /// The same topology in float32, trained for comparison.
+    pub twin: Option<Stage>,
+}
+
+/// How examples become the first layer's operand; the terms of `onebit_model::net::Encoder`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "encoding", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Input {
+    /// +1 where the pixel is at least `at`, else -1.
+    Sign {
+        /// The least pixel that counts as +1.
+        at: u8,
+    },
+    /// 1 where the pixel is at least `at`, else 0.
+    ZeroOne {
+        /// The least pixel that counts as 1.
+        at: u8,
+    },
+    /// The `bits` most significant bits of each pixel, each a bipolar input.
+    FixedPoint {
+        /// How many bits, 1 to 8.
+        bits: u8,
+    },
+    /// One bipolar input per pixel and cut.
+    Thermometer {
+        /// Ascending cuts.
+        cuts: Vec<u8>,
+    },
+    /// One bipolar input per feature and quantile of the training set; for real features.
+    Quantiles {
+        /// How many quantiles, 1 to 64.
+        levels: usize,
+    },
+    /// The 8-bit pixel itself.
+    Levels,
+}
+
+/// Layer sizes and normalisation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Units per hidden layer.
+    pub hidden: Vec<usize>,
+    /// Normalisation before each hidden unit.
+    pub norm: Norm,
+    /// Normalisation of the scores; `none` keeps them integers.
+    #[serde(default)]
+    pub output_norm: Norm,
+}
+
+/// Whether a layer's sums are batch normalised or get a binarised bias.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Norm {
+    /// No normalisation; a bias that is binarised as the weights are (Kim & Smaragdis).
+    #[default]
+    None,
+    /// Batch normalisation (BinaryNet).
+    Batch,
+}
+
+/// One stage of training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// What is binary in this stage.
+    pub kind: StageKind,
+    /// Passes over the training set.
+    pub epochs: usize,
+    /// Examples per step.
+    pub batch: usize,
+    /// Learning rate at the start.
+    pub lr: f32,
+    /// Learning rate at the end.
+    #[serde(default)]
+    pub lr_end: f32,
+    /// How the rate goes from one to the other.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// What is minimised.
+    #[serde(default)]
+    pub loss: Loss,
+    /// Divides the scores before the loss.
+    #[serde(default = "one")]
+    pub temperature: f32,
+    /// Stand-in for the derivative of sign.
+    #[serde(default = "default_estimator")]
+    pub estimator: EstimatorName,
+    /// Half width of the `clipped` estimator's window.
+    #[serde(default = "one")]
+    pub clip: f32,
+    /// Real copies of binary weights are kept in `[-latent_clip, latent_clip]`; 0 is no limit.
+    #[serde(default)]
+    pub latent_clip: f32,
+    /// Share of zero weights per layer, in `[0, 1)` (Kim & Smaragdis' lambda).
+    #[serde(default)]
+    pub sparsity: f32,
+    /// Probability of dropping an input.
+    #[serde(default)]
+    pub dropout_input: f32,
+    /// Probability of dropping a hidden unit.
+    #[serde(default)]
+    pub dropout_hidden: f32,
+    /// Images are shifted by up to this many pixels each way; 0 is none.
+    #[serde(default)]
+    pub augment_shift: usize,
+    /// Images are mirrored left to right half of the time.
+    #[serde(default)]
+    pub augment_flip: bool,
+}
+
+/// What is binary in a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StageKind {
+    /// Kim & Smaragdis' round 1: tanh on weights, biases and units.
+    Compress,
+    /// Binary weights and units: round 2 (noisy backpropagation), or BinaryNet with batch norm.
+    Bitwise,
+    /// Real weights and ReLU units.
+    Float,
+}
+
+/// How the learning rate falls from `lr` to `lr_end`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// Stays at `lr`.
+    Constant,
+    /// Half a cosine.
+    #[default]
+    Cosine,
+    /// By the same factor every step.
+    Exponential,
+}
+
+/// What is minimised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Loss {
+    /// Softmax and cross-entropy.
+    #[default]
+    CrossEntropy,
+    /// `max(0, 1 - t y)^2` summed over classes (L2-SVM output of BinaryNet).
+    SquareHinge,
+    /// `(1 - t sign(y)) / 2` summed over classes (Kim & Smaragdis' bitwise disagreement).
+    Bitwise,
+}
+
+/// Names of the stand-ins for the derivative of sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EstimatorName {
+    /// 1 everywhere.
+    Identity,
+    /// `1 - tanh^2`.
+    Tanh,
+    /// 1 inside the window, 0 outside.
+    Clipped,
+}
+
+fn default_seed() -> u64 {
+    1
+}
+fn default_validation() -> usize {
+    5000
+}
+fn one() -> f32 {
+    1.0
+}
+fn default_estimator() -> EstimatorName {
+    EstimatorName::Clipped
+}
+
+/// Why a recipe was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum RecipeError {
+    /// Not TOML, an unknown key, or a value of the wrong type.
+    #[error("recipe: {0}")]
+    Syntax(String),
+    /// A number out of its range or a combination that cannot be lowered.
+    #[error("recipe: `{key}` {problem}")]
+    Value {
+        /// The key, with its table.
+        key: String,
+        /// What is wrong and what is allowed.
+        problem: String,
+    },
+}
+
+impl Recipe {
+    /// Reads and checks a recipe.
+    ///
+    /// # Errors
+    /// One error naming the first key that is unknown, missing or out of range.
+    pub fn parse(text: &str) -> Result<Recipe, RecipeError> {
+        let recipe: Recipe = toml::from_str(text).map_err(|e| RecipeError::Syntax(e.to_string().trim_end().to_string()))?;
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// The recipe as TOML.
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).expect("a recipe is always representable in TOML")
+    }
+
+    /// Checks every number.
+    ///
+    /// # Errors
+    /// As [`Recipe::parse`].
+    pub fn check(&self) -> Result<(), RecipeError> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(plain) {
+            return bad("name", "must be letters, digits, `_`, `.` or `-`, as it becomes a file name");
+        }
+        self.input.check()?;
+        if self.model.hidden.len() > MAX_LAYERS {
+            return bad("model.hidden", format!("has more than {MAX_LAYERS} layers"));
+        }
+        if self.model.hidden.iter().any(|&w| w == 0 || w > MAX_WIDTH) {
+            return bad("model.hidden", format!("has a layer outside 1..={MAX_WIDTH} units"));
+        }
+        if self.stages.is_empty() {
+            return bad("stage", "is missing: a recipe needs at least one [[stage]]");
+        }
+        for (i, stage) in self.stages.iter().enumerate() {
+            stage.check(&format!("stage[{i}]"))?;
+        }
+        if self.stages.last().is_some_and(|s| s.kind != StageKind::Bitwise) {
+            return bad("stage", "must end with kind = \"bitwise\", else there are no bits to lower");
+        }
+        if self.stages.iter().any(|s| s.kind == StageKind::Float) {
+            return bad("stage", "of kind \"float\" belongs under [twin]");
+        }
+        match &self.twin {
+            Some(twin) if twin.kind != StageKind::Float => bad("twin.kind", "must be \"float\""),
+            Some(twin) => twin.check("twin"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Input {
+    fn check(&self) -> Result<(), RecipeError> {
+        match self {
+            Input::FixedPoint { bits } if !(1..=8).contains(bits) => bad("input.bits", "must be 1 to 8"),
+            Input::Thermometer { cuts } if cuts.is_empty() || !cuts.is_sorted_by(|a, b| a < b) => {
+                bad("input.cuts", "must be ascending and not empty")
+            }
+            Input::Quantiles { levels } if !(1..=64).contains(levels) => bad("input.levels", "must be 1 to 64"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Stage {
+    /// The estimator with its window.
+    pub fn estimator(&self) -> Estimator {
+        match self.estimator {
+            EstimatorName::Identity => Estimator::Identity,
+            EstimatorName::Tanh => Estimator::Tanh,
+            EstimatorName::Clipped => Estimator::Clipped { clip: self.clip },
+        }
+    }
+
+    /// Learning rate at `progress` in `[0, 1]`.
+    pub fn lr_at(&self, progress: f32) -> f32 {
+        match self.schedule {
+            Schedule::Constant => self.lr,
+            Schedule::Cosine => {
+                self.lr_end + (self.lr - self.lr_end) * 0.5 * (1.0 + (std::f32::consts::PI * progress).cos())
+            }
+            Schedule::Exponential => self.lr * (self.lr_end / self.lr).powf(progress),
+        }
+    }
+
+    fn check(&self, at: &str) -> Result<(), RecipeError> {
+        let key = |name: &str| format!("{at}.{name}");
+        let unit = |v: f32| (0.0..1.0).contains(&v);
+        let positive = |v: f32| v.is_finite() && v > 0.0;
+        if self.epochs == 0 {
+            return bad(key("epochs"), "must be at least 1");
+        }
+        if self.batch < 2 || self.batch > 65_536 {
+            return bad(key("batch"), "must be 2 to 65536");
+        }
+        if !positive(self.lr) {
+            return bad(key("lr"), "must be a positive number");
+        }
+        if !(self.lr_end.is_finite() && self.lr_end >= 0.0) {
+            return bad(key("lr_end"), "must be a number of at least 0");
+        }
+        if self.schedule == Schedule::Exponential && self.lr_end == 0.0 {
+            return bad(key("lr_end"), "must be positive for schedule = \"exponential\"");
+        }
+        for (name, value) in [("temperature", self.temperature), ("clip", self.clip)] {
+            if !positive(value) {
+                return bad(key(name), "must be a positive number");
+            }
+        }
+        if !(self.latent_clip.is_finite() && self.latent_clip >= 0.0) {
+            return bad(key("latent_clip"), "must be a number of at least 0");
+        }
+        for (name, value) in [
+            ("sparsity", self.sparsity),
+            ("dropout_input", self.dropout_input),
+            ("dropout_hidden", self.dropout_hidden),
+        ] {
+            if !unit(value) {
+                return bad(key(name), format!("is {value}, must be at least 0 and below 1"));
+            }
+        }
+        if self.augment_shift > 16 {
+            return bad(key("augment_shift"), "must be 0 to 16");
+        }
+        Ok(())
+    }
+}
+
+fn bad<T>(key: impl Into<String>, problem: impl Into<String>) -> Result<T, RecipeError> {
+    Err(RecipeError::Value { key: key.into(), problem: problem.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+name = "t"
+data = "digits"
+[input]
+encoding = "sign"
+at = 128
+[model]
+hidden = [32]
+norm = "batch"
+[[stage]]
+kind = "bitwise"
+epochs = 2
+batch = 16
+lr = 0.01
+"#;
+
+    fn error(text: &str) -> String {
+        Recipe::parse(text).expect_err("must be refused").to_string()
+    }
+
+    #[test]
+    fn a_recipe_round_trips_through_toml() {
+        let recipe = Recipe::parse(GOOD).unwrap();
+        assert_eq!(Recipe::parse(&recipe.to_toml()).unwrap(), recipe);
+    }
+
+    #[test]
+    fn each_bad_key_is_named() {
+        let cases = [
+            (GOOD.replace("epochs = 2", "epochs = 2\nepoch = 3"), "epoch"),
+            (GOOD.replace("at = 128", "at = 128\nbits = 3"), "bits"),
+            (GOOD.replace("[32]", "[0]"), "model.hidden"),
+            (GOOD.replace("[32]", "[99999999]"), "model.hidden"),
+            (GOOD.replace("epochs = 2", "epochs = 0"), "stage[0].epochs"),
+            (GOOD.replace("lr = 0.01", "lr = nan"), "stage[0].lr"),
+            (GOOD.replace("lr = 0.01", "lr = 0.1\nsparsity = 1.0"), "stage[0].sparsity"),
+            (GOOD.replace("lr = 0.01", "lr = 0.1\nsparsity = -0.1"), "stage[0].sparsity"),
+            (GOOD.replace("lr = 0.01", "lr = 0.1\ndropout_hidden = nan"), "stage[0].dropout_hidden"),
+            (GOOD.replace("\"bitwise\"", "\"compress\""), "stage"),
+            (GOOD.replace("name = \"t\"", "name = \"../t\""), "name"),
+            (GOOD.replace("\"sign\"", "\"thermometer\"").replace("at = 128", "cuts = [3, 2]"), "input.cuts"),
+        ];
+        for (text, key) in cases {
+            assert!(error(&text).contains(key), "{key} is not named in: {}", error(&text));
+        }
+    }
+
+    #[test]
+    fn schedules_start_and_end_where_they_say() {
+        let mut stage = Recipe::parse(GOOD).unwrap().stages.remove(0);
+        stage.lr_end = 1e-4;
+        for schedule in [Schedule::Cosine, Schedule::Exponential] {
+            stage.schedule = schedule;
+            assert!((stage.lr_at(0.0) - 0.01).abs() < 1e-8);
+            assert!((stage.lr_at(1.0) - 1e-4).abs() < 1e-8);
+            assert!(stage.lr_at(0.4) > stage.lr_at(0.6));
+        }
+    }
+}

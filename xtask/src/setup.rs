@@ -1,0 +1,98 @@
+//! What `cargo xtask test --all` installs: Debian packages and cargo-fuzz, only what is missing.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::process::{cargo, is_on_path, output, run};
+
+/// The cargo-fuzz whose command line [`crate::fuzz`] uses.
+pub const CARGO_FUZZ_VERSION: &str = "0.13.2";
+
+/// A program the suite runs, the Debian package that holds it, and what it is for.
+struct Tool {
+    program: &'static str,
+    package: &'static str,
+    reason: &'static str,
+}
+
+const TOOLS: [Tool; 3] = [
+    Tool {
+        program: "c++",
+        package: "g++",
+        reason: "cargo-fuzz compiles libFuzzer with it",
+    },
+    Tool {
+        program: "git",
+        package: "git",
+        reason: "tidy lists the project's files with it",
+    },
+    Tool {
+        program: "python3",
+        package: "python3",
+        reason: "the tests of the bench scripts run in it",
+    },
+];
+
+/// Installs what is missing and says what it does; does nothing twice.
+pub fn install(root: &Path) -> Result<()> {
+    println!("== setup");
+    let missing: Vec<&Tool> = TOOLS
+        .iter()
+        .filter(|tool| !is_on_path(tool.program))
+        .collect();
+    for tool in &missing {
+        println!(
+            "{} is missing ({}): installing {}",
+            tool.program, tool.reason, tool.package
+        );
+    }
+    if !missing.is_empty() {
+        install_packages(missing.iter().map(|tool| tool.package))?;
+    }
+    if has_cargo_fuzz(root) {
+        return Ok(());
+    }
+    println!("cargo-fuzz {CARGO_FUZZ_VERSION} is missing: installing it");
+    let version = ["--version", CARGO_FUZZ_VERSION];
+    run(cargo(root)
+        .args(["install", "cargo-fuzz", "--locked", "--force"])
+        .args(version))
+}
+
+/// Whether the cargo-fuzz of the pinned version answers.
+pub fn has_cargo_fuzz(root: &Path) -> bool {
+    let answer = output(cargo(root).args(["fuzz", "--version"]));
+    answer.is_ok_and(|text| text.trim().ends_with(CARGO_FUZZ_VERSION))
+}
+
+fn install_packages<'a>(packages: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
+    if !is_on_path("apt-get") {
+        let list: Vec<&str> = packages.collect();
+        bail!(
+            "no apt-get here; install these Debian packages' like: {}",
+            list.join(" ")
+        );
+    }
+    run(apt_get()?.arg("update"))?;
+    run(apt_get()?
+        .args(["install", "-y", "--no-install-recommends"])
+        .args(packages))
+}
+
+/// apt-get as root: directly, or through sudo.
+fn apt_get() -> Result<Command> {
+    let is_root = output(Command::new("id").arg("-u"))?.trim() == "0";
+    let mut command = if is_root {
+        Command::new("apt-get")
+    } else if is_on_path("sudo") {
+        let mut sudo = Command::new("sudo");
+        sudo.arg("apt-get");
+        sudo
+    } else {
+        bail!("installing packages needs root or sudo");
+    };
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    Ok(command)
+}
