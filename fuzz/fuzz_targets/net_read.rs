@@ -1,14 +1,12 @@
 //! Reads Net files: no panic, and what is read can be written and read again.
 #![no_main]
 
-mod sealed;
-
 use libfuzzer_sys::fuzz_target;
 use onebit_model::{net_from_bytes, net_to_bytes};
 
 fuzz_target!(|data: &[u8]| {
     let _ = net_from_bytes(data);
-    let Some(bytes) = sealed::sealed(data) else {
+    let Some(bytes) = onebit_fuzz::sealed(data) else {
         return;
     };
     if let Ok(net) = net_from_bytes(&bytes) {

@@ -1,7 +1,7 @@
 //! Kernels of the engine's dense layers: packed weights, products, comparisons with thresholds.
 //!
-//! Owns the repacked forms of a layer, [`BitRows`] for counting and [`SlicedRows`] for large
-//! batches, and the products over them. Packed images come in; integer scores or packed bits go
+//! Owns the repacked forms of a layer, [`BitRows`], the thresholds in the form that kernels
+//! compare with, and the products over them. Packed images come in; integer scores or packed bits go
 //! out. Leaves the choice of form, memory and threads to the engine. Every function panics when a
 //! slice's length does not fit the stated shape: shapes come from a verified plan.
 

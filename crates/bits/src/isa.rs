@@ -11,7 +11,7 @@ use core::fmt;
 pub enum Tier {
     /// Plain Rust on 64-bit words; every machine has it.
     Scalar,
-    /// ARM 128-bit vectors.
+    /// ARM 128-bit vectors; reserved, no kernels yet.
     Neon,
     /// x86-64 256-bit integer vectors.
     Avx2,
@@ -114,9 +114,9 @@ pub enum IsaError {
     /// The name is not one of a tier.
     #[error("ONEBIT_ISA names no instruction set; use scalar, avx2, avx512 or neon, or unset it")]
     Unknown,
-    /// The CPU lacks the tier's instructions.
+    /// The CPU lacks the tier's instructions, or this build has no kernels for it.
     #[error(
-        "this CPU lacks the instruction set `{name}`; use `{best}` or `scalar`, or unset ONEBIT_ISA"
+        "the instruction set `{name}` cannot be used here; use `{best}` or `scalar`, or unset ONEBIT_ISA"
     )]
     Missing {
         /// The tier that was asked for.
@@ -130,7 +130,8 @@ pub enum IsaError {
 fn detect(tier: Tier) -> bool {
     match tier {
         Tier::Scalar => true,
-        Tier::Neon => cfg!(all(target_arch = "aarch64", target_feature = "neon")),
+        // The tier is named but has no kernels yet, so nothing may prove it.
+        Tier::Neon => false,
         Tier::Avx2 => has_avx2(),
         Tier::Avx512 => has_avx512(),
     }

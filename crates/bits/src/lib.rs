@@ -18,12 +18,16 @@ mod aligned;
 mod arch;
 pub mod dense;
 mod dispatch;
+// Other machines have only the scalar twins so far, and leave most of the algorithms unused.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 mod generic;
 mod isa;
 mod kernels;
 mod panels;
+pub mod peak;
 pub mod sliced;
 pub mod train;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 mod vector;
 
 pub use aligned::AlignedWords;

@@ -11,6 +11,10 @@
 /// Every method may only be called where the CPU is known to have the implementation's
 /// instructions, that is, from inside a function of `arch` for the same tier. Methods that take a
 /// pointer need it valid for the length their documentation states; no alignment is needed.
+#[allow(
+    clippy::missing_safety_doc,
+    reason = "the trait states the contract of all its methods"
+)]
 pub(crate) trait Vector: Copy {
     /// Words in the register; divides 8.
     const WORDS: usize;
@@ -33,6 +37,8 @@ pub(crate) trait Vector: Copy {
     unsafe fn xor_and(self, other: Self, mask: Self) -> Self;
     /// In every bit, the sum of three bits: its low bit, then its high bit.
     unsafe fn full_add(self, b: Self, c: Self) -> (Self, Self);
+    /// As [`Vector::full_add`], in the form that is cheapest when `b` and `c` come from memory.
+    unsafe fn full_add_loaded(self, b: Self, c: Self) -> (Self, Self);
     /// In every bit, the majority of three bits.
     unsafe fn majority(self, b: Self, c: Self) -> Self;
     /// In every bit, the borrow of `self - b - c`: the majority of `!self`, `b` and `c`.
@@ -61,6 +67,10 @@ pub(crate) trait Vector: Copy {
 /// # Safety
 ///
 /// As [`Vector`]; pointers are valid for 64 elements.
+#[allow(
+    clippy::missing_safety_doc,
+    reason = "the trait states the contract of all its methods"
+)]
 pub(crate) trait Convert {
     /// 1 where `value >= 0`.
     unsafe fn signs64(values: *const f32) -> u64;

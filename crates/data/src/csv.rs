@@ -32,7 +32,7 @@ pub(crate) fn open(
     parse_csv(train, &train_bytes, test, options)
 }
 
-/// [`open`] for bytes in memory; the paths only name them in errors.
+/// Reads a training table and, where there is one, a test table; the paths only name them in errors.
 pub fn parse_csv(
     train: &Path,
     train_bytes: &[u8],

@@ -44,9 +44,8 @@ pub(crate) fn find(file: &Path, bytes: &[u8]) -> Result<Layout, DataError> {
             "separate the columns by commas",
         ));
     }
-    let named = label_name(&first);
-    let names = (named.is_some() || !first.iter().any(is_number)).then(|| texts(&first));
-    let label_column = match named {
+    let names = header(&first);
+    let label_column = match label_name(&first) {
         Some(column) => column,
         None => guess(file, bytes, n_columns, names.is_some())?,
     };
@@ -64,46 +63,41 @@ pub(crate) fn find_like(
     train: &Path,
     like: &Layout,
 ) -> Result<Layout, DataError> {
+    let remedy = "give both files the same columns";
     let first = first_row(file, bytes)?;
-    let names =
-        (label_name(&first).is_some() || !first.iter().any(is_number)).then(|| texts(&first));
     if first.len() != like.n_columns {
+        let (these, those) = (first.len(), like.n_columns);
         let problem = format!(
-            "the first row has {} columns, {} has {}",
-            first.len(),
-            train.display(),
-            like.n_columns
+            "the first row has {these} columns, {} has {those}",
+            train.display()
         );
-        return Err(DataError::malformed(
-            file,
-            Place::Line(1),
-            problem,
-            "give both files the same columns",
-        ));
+        return Err(DataError::malformed(file, Place::Line(1), problem, remedy));
     }
-    if let (Some(these), Some(those)) = (&names, &like.names)
-        && let Some(column) = (0..these.len()).find(|&column| these[column] != those[column])
-    {
+    let names = header(&first);
+    let pairs = names.iter().flatten().zip(like.names.iter().flatten());
+    if let Some((column, (this, that))) = pairs.enumerate().find(|(_, (this, that))| this != that) {
         let place = Place::Cell {
             line: 1,
             column: column as u64 + 1,
         };
-        let (this, that) = (shortened(&these[column]), shortened(&those[column]));
+        let (this, that) = (shortened(this), shortened(that));
         let problem = format!(
             "the column is `{this}`, in {} it is `{that}`",
             train.display()
         );
-        return Err(DataError::malformed(
-            file,
-            place,
-            problem,
-            "give both files the same columns",
-        ));
+        return Err(DataError::malformed(file, place, problem, remedy));
     }
     Ok(Layout {
         names,
         ..like.clone()
     })
+}
+
+/// The names of the columns, if this first row is a header.
+fn header(first: &ByteRecord) -> Option<Vec<String>> {
+    let is_header = label_name(first).is_some() || !first.iter().any(is_number);
+    let text = |cell: &[u8]| String::from_utf8_lossy(cell.trim_ascii()).into_owned();
+    is_header.then(|| first.iter().map(text).collect())
 }
 
 /// The value of a text that is an integer, also when written `1.0`.
@@ -134,13 +128,6 @@ fn first_row(file: &Path, bytes: &[u8]) -> Result<ByteRecord, DataError> {
         "the file is empty",
         "add at least one row",
     ))
-}
-
-fn texts(record: &ByteRecord) -> Vec<String> {
-    record
-        .iter()
-        .map(|cell| String::from_utf8_lossy(cell.trim_ascii()).into_owned())
-        .collect()
 }
 
 fn is_number(cell: &[u8]) -> bool {

@@ -120,6 +120,19 @@ fn read_pair(dir: &Path, stem: &str) -> Result<Option<(Named, Named)>, DataError
 }
 
 fn to_part(images: Named, labels: Named, n_classes: usize) -> Result<Part, DataError> {
+    let labels = to_labels(&labels, &images, n_classes)?;
+    let shape =
+        part::example_shape(&images.idx.shape[1..]).expect("an idx file has at most four axes");
+    let values = PartValues::Bytes(images.idx.values);
+    Ok(Part {
+        file: images.path,
+        shape,
+        values,
+        labels,
+    })
+}
+
+fn to_labels(labels: &Named, images: &Named, n_classes: usize) -> Result<Vec<u16>, DataError> {
     let malformed = |byte: usize, problem: String, remedy: &'static str| {
         DataError::malformed(&labels.path, labels.place(byte as u64), problem, remedy)
     };
@@ -131,7 +144,8 @@ fn to_part(images: Named, labels: Named, n_classes: usize) -> Result<Part, DataE
             "check that this is the file of labels",
         ));
     }
-    let (n_images, n_labels) = (images.idx.shape[0], labels.idx.values.len());
+    let values = &labels.idx.values;
+    let (n_images, n_labels) = (images.idx.shape[0], values.len());
     if n_images != n_labels {
         let problem = format!(
             "{n_labels} labels for {n_images} images in {}",
@@ -143,15 +157,13 @@ fn to_part(images: Named, labels: Named, n_classes: usize) -> Result<Part, DataE
             "get both files again, from one source",
         ));
     }
-    if let Some(bad) = labels
-        .idx
-        .values
+    if let Some(bad) = values
         .iter()
         .position(|&label| usize::from(label) >= n_classes)
     {
-        let label = labels.idx.values[bad];
         let problem = format!(
-            "label {label} of image {bad} is not in 0..={}",
+            "label {} of image {bad} is not in 0..={}",
+            values[bad],
             n_classes - 1
         );
         return Err(malformed(
@@ -160,13 +172,5 @@ fn to_part(images: Named, labels: Named, n_classes: usize) -> Result<Part, DataE
             "number the classes from 0, as in training",
         ));
     }
-    let shape =
-        part::example_shape(&images.idx.shape[1..]).expect("an idx file has at most four axes");
-    let labels = labels.idx.values.into_iter().map(u16::from).collect();
-    Ok(Part {
-        file: images.path,
-        shape,
-        values: PartValues::Bytes(images.idx.values),
-        labels,
-    })
+    Ok(values.iter().map(|&label| u16::from(label)).collect())
 }

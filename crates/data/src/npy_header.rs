@@ -38,51 +38,51 @@ impl Header {
 }
 
 pub(crate) fn parse(source: Source, bytes: &[u8]) -> Result<Header, DataError> {
-    let ends = || {
-        let problem = "the file ends inside its header";
-        source.malformed(
-            bytes.len(),
-            problem,
-            "the file is damaged or incomplete: write it again with numpy.save",
-        )
-    };
     if !bytes.starts_with(MAGIC) {
         return Err(source.malformed(0, "this is not a .npy file", NOT_NPY));
     }
-    let major = *bytes.get(6).ok_or_else(ends)?;
-    let (len, begin) = match major {
-        1 => {
-            let field = bytes
-                .get(8..10)
-                .and_then(|field| field.first_chunk::<2>())
-                .ok_or_else(ends)?;
-            (usize::from(u16::from_le_bytes(*field)), 10)
-        }
-        2 | 3 => {
-            let field = bytes
-                .get(8..12)
-                .and_then(|field| field.first_chunk::<4>())
-                .ok_or_else(ends)?;
-            (u32::from_le_bytes(*field) as usize, 12)
-        }
+    let (begin, len) = bounds(source, bytes)?;
+    let text = bytes
+        .get(begin..begin + len)
+        .ok_or_else(|| ends(source, bytes))?;
+    let fields = Dictionary {
+        source,
+        text,
+        begin,
+        at: 0,
+    }
+    .fields()?;
+    header(source, fields, begin + len)
+}
+
+/// Where the dictionary begins and how long it is, in bytes.
+fn bounds(source: Source, bytes: &[u8]) -> Result<(usize, usize), DataError> {
+    let ends = || ends(source, bytes);
+    let field = bytes.get(8..).ok_or_else(ends);
+    let (begin, len) = match *bytes.get(6).ok_or_else(ends)? {
+        1 => (
+            10,
+            u32::from(u16::from_le_bytes(*field?.first_chunk().ok_or_else(ends)?)),
+        ),
+        2 | 3 => (
+            12,
+            u32::from_le_bytes(*field?.first_chunk().ok_or_else(ends)?),
+        ),
         other => {
             let problem = format!("version {other} of the format is not known");
             return Err(source.unsupported(6, problem, NOT_NPY));
         }
     };
-    if len > MAX_DICTIONARY {
+    if len as usize > MAX_DICTIONARY {
         let problem = format!("the header claims {len} bytes, the limit is {MAX_DICTIONARY}");
         return Err(source.too_large(8, problem, NOT_NPY));
     }
-    let text = bytes.get(begin..begin + len).ok_or_else(ends)?;
-    let mut dictionary = Dictionary {
-        source,
-        text,
-        begin,
-        at: 0,
-    };
-    let fields = dictionary.fields()?;
-    header(source, fields, begin + len)
+    Ok((begin, len as usize))
+}
+
+fn ends(source: Source, bytes: &[u8]) -> DataError {
+    let remedy = "the file is damaged or incomplete: write it again with numpy.save";
+    source.malformed(bytes.len(), "the file ends inside its header", remedy)
 }
 
 /// The three entries, each with the offset at which its value begins.

@@ -137,6 +137,39 @@ fn palettes_and_few_bits_are_expanded() {
 }
 
 #[test]
+fn an_even_image_of_one_bit_pixels_may_expand_far() {
+    let even = png(
+        2000,
+        2000,
+        ColorType::Grayscale,
+        BitDepth::One,
+        &[0; 2000 * 250],
+    );
+    assert!(even.len() * 1032 < 2000 * 2000, "{} bytes", even.len());
+    assert_eq!(
+        read(&even).unwrap(),
+        array(&[1, 2000, 2000, 1], &[0; 2000 * 2000])
+    );
+}
+
+#[test]
+fn an_image_that_expands_beyond_the_limit_is_refused() {
+    let wide = png(
+        20_000,
+        20_000,
+        ColorType::Grayscale,
+        BitDepth::One,
+        &vec![0; 20_000 * 2500],
+    );
+    assert_error(
+        read(&wide),
+        "in",
+        Place::Byte(16),
+        &["needs more than", "scale the image"],
+    );
+}
+
+#[test]
 fn transparency_and_16_bits_are_refused() {
     for (color, depth, bytes) in [
         (ColorType::Rgba, BitDepth::Eight, 4),
@@ -169,10 +202,10 @@ fn an_image_that_claims_too_much_is_refused_before_it_is_decoded() {
         read(&image),
         "in",
         Place::Byte(16),
-        &["100000000 bytes", "cannot hold them"],
+        &["100010000 bytes", "cannot hold them"],
     );
-    claim(&mut image, 100_000, 100_000);
-    assert_error(read(&image), "in", Place::Byte(16), &["needs more than"]);
+    claim(&mut image, u32::MAX >> 1, u32::MAX >> 1);
+    assert!(read(&image).is_err());
     claim(&mut image, 2, 1);
     assert!(matches!(read(&image), Err(DataError::Malformed(_))));
 }

@@ -5,10 +5,10 @@
 mod common;
 
 use std::fs;
-use std::io::Write;
+use std::io::{Cursor, Write};
 use std::path::Path;
 
-use common::{idx, npz};
+use common::idx;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use onebit_data::{ArrayData, npy_bytes, parse_input};
@@ -37,6 +37,18 @@ fn bomb(head: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// An archive whose one member is `head`, then a gibibyte of zeros.
+fn npz_bomb(head: &[u8]) -> Vec<u8> {
+    let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    writer
+        .start_file("x.npy", zip::write::SimpleFileOptions::default())
+        .unwrap();
+    writer.write_all(head).unwrap();
+    let zeros = vec![0; 1 << 20];
+    (0..1024).for_each(|_| writer.write_all(&zeros).unwrap());
+    writer.finish().unwrap().into_inner()
+}
+
 #[test]
 fn bombs_are_cut_at_the_size_their_header_announces() {
     let read = |bytes: &[u8]| {
@@ -53,9 +65,7 @@ fn bombs_are_cut_at_the_size_their_header_announces() {
     assert!(text.contains("goes on after its 18 bytes"), "{text}");
     let text = read(&bomb(&[1, 2, 3]));
     assert!(text.contains("two zero bytes"), "{text}");
-    let mut member = npy_bytes(&[10], &ArrayData::U8(vec![0; 10]));
-    member.resize(256 << 20, 0);
-    let npz_bomb = npz(&[("x.npy", member)], true);
+    let npz_bomb = npz_bomb(&npy_bytes(&[10], &ArrayData::U8(vec![0; 10])));
     let before = peak_mib();
     let text = read(&npz_bomb);
     assert!(text.contains("follow the last value"), "{text}");
@@ -64,8 +74,5 @@ fn bombs_are_cut_at_the_size_their_header_announces() {
         "{} MiB, {before} MiB before",
         peak_mib()
     );
-    assert!(
-        before < 256 + 64,
-        "the gzip bombs took memory: {before} MiB"
-    );
+    assert!(before < 64, "the gzip bombs took memory: {before} MiB");
 }

@@ -174,3 +174,25 @@ impl Weights {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_make_a_matrix_only_if_they_fit() {
+        for n_cols in [1, 63, 64, 65, 128, 130] {
+            let matrix = BitMatrix::from_fn(3, n_cols, |row, col| (row + col) % 3 == 0);
+            let words: Vec<u64> = (0..3).flat_map(|row| matrix.row(row).to_vec()).collect();
+            let from = |words: Vec<u64>| BitMatrix::from_words(3, n_cols, words);
+            assert_eq!(from(words.clone()), Some(matrix));
+            assert_eq!(from(words[1..].to_vec()), None);
+            let mut dirty = words.clone();
+            let last_of_row_1 = 2 * n_cols.div_ceil(64) - 1;
+            dirty[last_of_row_1] |= 1 << 63;
+            let is_whole = n_cols % 64 == 0;
+            assert_eq!(from(dirty).is_some(), is_whole);
+        }
+        assert_eq!(BitMatrix::from_words(usize::MAX, 65, vec![0]), None);
+    }
+}

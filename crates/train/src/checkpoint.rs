@@ -58,7 +58,10 @@ pub enum CheckpointError {
 /// # Errors
 /// [`CheckpointError::Io`]; `path` is then as it was before.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
-    let io = |source| CheckpointError::Io { path: path.to_path_buf(), source };
+    let io = |source| CheckpointError::Io {
+        path: path.to_path_buf(),
+        source,
+    };
     let temporary = path.with_extension("tmp");
     let write = || -> std::io::Result<()> {
         let mut file = fs::File::create(&temporary)?;
@@ -76,15 +79,24 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
 ///
 /// # Errors
 /// [`CheckpointError::Io`].
-pub fn save(path: &Path, network: &mut Network, position: &Position) -> Result<(), CheckpointError> {
+pub fn save(
+    path: &Path,
+    network: &mut Network,
+    position: &Position,
+) -> Result<(), CheckpointError> {
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
     visit(network, |name, data, dims| {
-        tensors.push((name, dims, data.iter().flat_map(|v| v.to_le_bytes()).collect()));
+        tensors.push((
+            name,
+            dims,
+            data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        ));
         Ok(())
     })
     .expect("saving visits without errors");
     let views = tensors.iter().map(|(name, dims, bytes)| {
-        let view = TensorView::new(Dtype::F32, dims.clone(), bytes).expect("the shape is the buffer's own");
+        let view = TensorView::new(Dtype::F32, dims.clone(), bytes)
+            .expect("the shape is the buffer's own");
         (name.as_str(), view)
     });
     let json = serde_json::to_string(position).expect("a position is plain data");
@@ -103,21 +115,34 @@ pub fn position(path: &Path) -> Result<Position, CheckpointError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CheckpointError> {
-    fs::read(path).map_err(|source| CheckpointError::Io { path: path.to_path_buf(), source })
+    fs::read(path).map_err(|source| CheckpointError::Io {
+        path: path.to_path_buf(),
+        source,
+    })
 }
 
 fn broken(path: &Path, problem: impl Into<String>) -> CheckpointError {
-    CheckpointError::Broken { path: path.to_path_buf(), problem: problem.into() }
+    CheckpointError::Broken {
+        path: path.to_path_buf(),
+        problem: problem.into(),
+    }
 }
 
 fn parse_position(path: &Path, bytes: &[u8]) -> Result<Position, CheckpointError> {
-    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| broken(path, e.to_string()))?;
+    let (_, metadata) =
+        SafeTensors::read_metadata(bytes).map_err(|e| broken(path, e.to_string()))?;
     let json = metadata
         .metadata()
         .as_ref()
         .and_then(|m| m.get("onebit.position"))
-        .ok_or_else(|| broken(path, "has no position in its header, so it is no checkpoint of onebit"))?;
-    serde_json::from_str(json).map_err(|e| broken(path, format!("its position cannot be read: {e}")))
+        .ok_or_else(|| {
+            broken(
+                path,
+                "has no position in its header, so it is no checkpoint of onebit",
+            )
+        })?;
+    serde_json::from_str(json)
+        .map_err(|e| broken(path, format!("its position cannot be read: {e}")))
 }
 
 /// Fills a network of the same shape from a checkpoint.
@@ -128,9 +153,18 @@ pub fn restore(path: &Path, network: &mut Network) -> Result<(), CheckpointError
     let bytes = read(path)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|e| broken(path, e.to_string()))?;
     visit(network, |name, data, dims| {
-        let view = file.tensor(&name).map_err(|_| broken(path, format!("tensor `{name}` is missing")))?;
+        let view = file
+            .tensor(&name)
+            .map_err(|_| broken(path, format!("tensor `{name}` is missing")))?;
         if view.dtype() != Dtype::F32 || view.shape() != dims {
-            return Err(broken(path, format!("tensor `{name}` is {:?} {:?}, not F32 {dims:?}", view.dtype(), view.shape())));
+            return Err(broken(
+                path,
+                format!(
+                    "tensor `{name}` is {:?} {:?}, not F32 {dims:?}",
+                    view.dtype(),
+                    view.shape()
+                ),
+            ));
         }
         for (value, bytes) in data.iter_mut().zip(view.data().chunks_exact(4)) {
             *value = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
@@ -168,7 +202,19 @@ fn visit_param(
     f: &mut impl FnMut(String, &mut [f32], Vec<usize>) -> Result<(), CheckpointError>,
 ) -> Result<(), CheckpointError> {
     let (rows, cols) = param.dims();
-    f(format!("{name}.latent"), &mut param.latent, vec![rows, cols])?;
-    f(format!("{name}.moment1"), &mut param.moment1, vec![rows, cols])?;
-    f(format!("{name}.moment2"), &mut param.moment2, vec![rows, cols])
+    f(
+        format!("{name}.latent"),
+        &mut param.latent,
+        vec![rows, cols],
+    )?;
+    f(
+        format!("{name}.moment1"),
+        &mut param.moment1,
+        vec![rows, cols],
+    )?;
+    f(
+        format!("{name}.moment2"),
+        &mut param.moment2,
+        vec![rows, cols],
+    )
 }

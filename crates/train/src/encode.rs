@@ -25,7 +25,11 @@ pub struct Augment {
 
 impl Augment {
     /// Images as they are.
-    pub const NONE: Augment = Augment { shift: 0, flip: false, seed: 0 };
+    pub const NONE: Augment = Augment {
+        shift: 0,
+        flip: false,
+        seed: 0,
+    };
 }
 
 /// Chooses the encoder a recipe asks for, fitting quantiles on the training split where it needs them.
@@ -34,12 +38,13 @@ impl Augment {
 /// A sentence, when the encoding does not fit the kind of features.
 pub fn fit_encoder(input: &Input, data: &Dataset) -> Result<Encoder, String> {
     match (input, &data.train.features) {
-        (Input::Quantiles { levels }, Features::F32(values)) => {
-            Ok(Encoder::RealThermometer { cuts: quantiles(values, data.train.n_features(), *levels) })
-        }
-        (Input::Quantiles { .. }, Features::U8(_)) => {
-            Err("encoding \"quantiles\" is for real features; use \"thermometer\" for 8-bit ones".into())
-        }
+        (Input::Quantiles { levels }, Features::F32(values)) => Ok(Encoder::RealThermometer {
+            cuts: quantiles(values, data.train.n_features(), *levels),
+        }),
+        (Input::Quantiles { .. }, Features::U8(_)) => Err(
+            "encoding \"quantiles\" is for real features; use \"thermometer\" for 8-bit ones"
+                .into(),
+        ),
         (_, Features::F32(_)) => {
             Err("this data set has real features; use encoding = \"quantiles\"".into())
         }
@@ -85,7 +90,10 @@ pub struct Feeder {
 impl Feeder {
     /// A feeder for examples of `shape`.
     pub fn new(encoder: Encoder, shape: &[usize]) -> Feeder {
-        Feeder { encoder, shape: shape.to_vec() }
+        Feeder {
+            encoder,
+            shape: shape.to_vec(),
+        }
     }
 
     /// The encoder.
@@ -96,29 +104,43 @@ impl Feeder {
     /// Inputs of the first layer.
     pub fn n_inputs(&self, target: Target) -> usize {
         let n = self.shape.iter().product();
-        if target == Target::Real { n } else { self.encoder.n_outputs(n) }
+        if target == Target::Real {
+            n
+        } else {
+            self.encoder.n_outputs(n)
+        }
     }
 
     /// Encodes the examples at `indices`.
-    pub fn batch(&self, split: &Split, indices: &[usize], target: Target, augment: Augment) -> FlexTensor {
+    pub fn batch(
+        &self,
+        split: &Split,
+        indices: &[usize],
+        target: Target,
+        augment: Augment,
+    ) -> FlexTensor {
         let n = split.n_features();
         let n_inputs = self.n_inputs(target);
         let mut out = vec![0.0f32; indices.len() * n_inputs];
         match &split.features {
             Features::U8(pixels) => {
-                out.par_chunks_mut(n_inputs).zip(indices).for_each(|(out, &index)| {
-                    let image = &pixels[index * n..][..n];
-                    if augment.shift == 0 && !augment.flip {
-                        self.pixels(image, target, out);
-                    } else {
-                        self.pixels(&self.augmented(image, index, augment), target, out);
-                    }
-                });
+                out.par_chunks_mut(n_inputs)
+                    .zip(indices)
+                    .for_each(|(out, &index)| {
+                        let image = &pixels[index * n..][..n];
+                        if augment.shift == 0 && !augment.flip {
+                            self.pixels(image, target, out);
+                        } else {
+                            self.pixels(&self.augmented(image, index, augment), target, out);
+                        }
+                    });
             }
             Features::F32(values) => {
-                out.par_chunks_mut(n_inputs).zip(indices).for_each(|(out, &index)| {
-                    self.reals(&values[index * n..][..n], target, out);
-                });
+                out.par_chunks_mut(n_inputs)
+                    .zip(indices)
+                    .for_each(|(out, &index)| {
+                        self.reals(&values[index * n..][..n], target, out);
+                    });
             }
         }
         flex_tensor(out, indices.len(), n_inputs)
@@ -144,9 +166,13 @@ impl Feeder {
                     fill(out, image, |p| bipolar(p >= *cut));
                 }
             }
-            Encoder::Levels if target == Target::ScaledCodes => fill(out, image, |p| f32::from(p) / 127.5 - 1.0),
+            Encoder::Levels if target == Target::ScaledCodes => {
+                fill(out, image, |p| f32::from(p) / 127.5 - 1.0)
+            }
             Encoder::Levels => fill(out, image, f32::from),
-            Encoder::RealThermometer { .. } => unreachable!("fit_encoder pairs quantiles with real features"),
+            Encoder::RealThermometer { .. } => {
+                unreachable!("fit_encoder pairs quantiles with real features")
+            }
         }
     }
 
@@ -177,11 +203,16 @@ impl Feeder {
         let mirror = augment.flip && random & 1 == 1;
         let mut out = vec![0u8; image.len()];
         for y in 0..h {
-            let Some(from_y) = y.checked_add_signed(dy).filter(|&y| y < h) else { continue };
+            let Some(from_y) = y.checked_add_signed(dy).filter(|&y| y < h) else {
+                continue;
+            };
             for x in 0..w {
                 let from_x = if mirror { w - 1 - x } else { x };
-                let Some(from_x) = from_x.checked_add_signed(dx).filter(|&x| x < w) else { continue };
-                out[(y * w + x) * c..][..c].copy_from_slice(&image[(from_y * w + from_x) * c..][..c]);
+                let Some(from_x) = from_x.checked_add_signed(dx).filter(|&x| x < w) else {
+                    continue;
+                };
+                out[(y * w + x) * c..][..c]
+                    .copy_from_slice(&image[(from_y * w + from_x) * c..][..c]);
             }
         }
         out
@@ -200,13 +231,21 @@ mod tests {
     use crate::ops::values;
 
     fn split(pixels: Vec<u8>) -> Split {
-        Split { labels: vec![0; pixels.len() / 4], features: Features::U8(pixels) }
+        Split {
+            labels: vec![0; pixels.len() / 4],
+            features: Features::U8(pixels),
+        }
     }
 
     #[test]
     fn fixed_point_planes_come_least_significant_first() {
         let feeder = Feeder::new(Encoder::FixedPoint { bits: 2 }, &[2, 2, 1]);
-        let batch = feeder.batch(&split(vec![0, 64, 128, 255]), &[0], Target::Codes, Augment::NONE);
+        let batch = feeder.batch(
+            &split(vec![0, 64, 128, 255]),
+            &[0],
+            Target::Codes,
+            Augment::NONE,
+        );
         assert_eq!(values(&batch), [-1.0, 1.0, -1.0, 1.0, -1.0, -1.0, 1.0, 1.0]);
     }
 
@@ -216,7 +255,11 @@ mod tests {
         let data = split(vec![1, 2, 3, 4]);
         let mut seen = std::collections::BTreeSet::new();
         for seed in 0..200 {
-            let augment = Augment { shift: 1, flip: false, seed };
+            let augment = Augment {
+                shift: 1,
+                flip: false,
+                seed,
+            };
             let batch = feeder.batch(&data, &[0], Target::Codes, augment);
             seen.insert(values(&batch).iter().map(|&v| v as u8).collect::<Vec<_>>());
         }

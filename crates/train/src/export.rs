@@ -19,20 +19,38 @@ pub fn export(network: &Network, name: &str, encoder: &Encoder, data: &Dataset) 
         .iter()
         .enumerate()
         .map(|(i, layer)| Layer {
-            name: if i == last { "scores".into() } else { format!("hidden{}", i + 1) },
+            name: if i == last {
+                "scores".into()
+            } else {
+                format!("hidden{}", i + 1)
+            },
             weights: weights(&layer.weight, network.mode.form),
-            bias: layer.bias.as_ref().map(|b| values(&b.value).iter().map(|&v| v as i32).collect()),
+            bias: layer
+                .bias
+                .as_ref()
+                .map(|b| values(&b.value).iter().map(|&v| v as i32).collect()),
             norm: layer.norm.as_ref().map(|n| n.frozen()),
-            activation: if i == last { Activation::Scores } else { Activation::Sign },
+            activation: if i == last {
+                Activation::Scores
+            } else {
+                Activation::Sign
+            },
         })
         .collect();
-    let kind = match data.train.features {
-        Features::U8(_) => Kind::Levels(8),
-        Features::F32(_) => Kind::Real,
+    // Quantile cuts are per feature, so real examples go in flat.
+    let input = match data.train.features {
+        Features::U8(_) => Type {
+            kind: Kind::Levels(8),
+            shape: data.shape.clone(),
+        },
+        Features::F32(_) => Type {
+            kind: Kind::Real,
+            shape: vec![data.shape.iter().product()],
+        },
     };
     Net {
         name: name.into(),
-        input: Type { kind, shape: data.shape.clone() },
+        input,
         encoder: encoder.clone(),
         layers,
         notes: vec![

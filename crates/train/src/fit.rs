@@ -200,8 +200,15 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn open(recipe: &'a Recipe, data: &'a Dataset, options: &'a FitOptions) -> Result<Run<'a>, FitError> {
-        let mismatch = |problem: String| FitError::Mismatch { data: data.name.clone(), problem };
+    fn open(
+        recipe: &'a Recipe,
+        data: &'a Dataset,
+        options: &'a FitOptions,
+    ) -> Result<Run<'a>, FitError> {
+        let mismatch = |problem: String| FitError::Mismatch {
+            data: data.name.clone(),
+            problem,
+        };
         let encoder = fit_encoder(&recipe.input, data).map_err(mismatch)?;
         if recipe.validation + 2 > data.train.len() {
             return Err(mismatch(format!(
@@ -213,7 +220,10 @@ impl<'a> Run<'a> {
         if data.test.is_empty() {
             return Err(mismatch("it has no test examples".into()));
         }
-        let io = |source| CheckpointError::Io { path: options.run_dir.clone(), source };
+        let io = |source| CheckpointError::Io {
+            path: options.run_dir.clone(),
+            source,
+        };
         std::fs::create_dir_all(&options.run_dir).map_err(io)?;
         let (train, validation) = split_validation(&data.train, recipe.validation, recipe.seed);
         let mut run = Run {
@@ -223,14 +233,21 @@ impl<'a> Run<'a> {
             train,
             validation,
             feeder: Feeder::new(encoder, &data.shape),
-            position: Position { recipe: recipe.to_toml(), ..Position::default() },
+            position: Position {
+                recipe: recipe.to_toml(),
+                ..Position::default()
+            },
             resumed: false,
         };
         if options.resume && run.checkpoint_path().exists() {
             let position = checkpoint::position(&run.checkpoint_path())?;
             if position.recipe != run.position.recipe {
                 let problem = "was made by another recipe than the one given".to_string();
-                return Err(CheckpointError::Broken { path: run.checkpoint_path(), problem }.into());
+                return Err(CheckpointError::Broken {
+                    path: run.checkpoint_path(),
+                    problem,
+                }
+                .into());
             }
             run.position = position;
             run.resumed = true;
@@ -293,7 +310,14 @@ impl<'a> Run<'a> {
                     model.output_norm = Norm::None;
                 }
                 let n_inputs = self.feeder.n_inputs(target(stage.kind));
-                Network::new(&model, n_inputs, self.data.n_classes, mode, true, self.recipe.seed)
+                Network::new(
+                    &model,
+                    n_inputs,
+                    self.data.n_classes,
+                    mode,
+                    true,
+                    self.recipe.seed,
+                )
             }
         }
     }
@@ -315,7 +339,12 @@ impl<'a> Run<'a> {
         let batch = stage.batch.min(self.train.len());
         let steps = self.train.len() / batch;
         let phase = self.position.phase;
-        observer(Event::Phase { kind: stage.kind, phase, epochs: stage.epochs, steps });
+        observer(Event::Phase {
+            kind: stage.kind,
+            phase,
+            epochs: stage.epochs,
+            steps,
+        });
         while self.position.epoch < stage.epochs {
             let mut record = self.run_epoch(network, stage, batch, stop, observer)?;
             record.val_accuracy = self.validate(network, target(stage.kind));
@@ -327,7 +356,9 @@ impl<'a> Run<'a> {
             self.position.history.push(record);
             checkpoint::save(&self.checkpoint_path(), network, &self.position)?;
             self.write_log()?;
-            observer(Event::Epoch(self.position.history.last().expect("just pushed")));
+            observer(Event::Epoch(
+                self.position.history.last().expect("just pushed"),
+            ));
         }
         Ok(())
     }
@@ -342,24 +373,53 @@ impl<'a> Run<'a> {
     ) -> Result<EpochRecord, FitError> {
         let began = Instant::now();
         let epoch = self.position.epoch + 1;
-        let seed = hash32(self.recipe.seed as u32, (self.position.phase * 100_003 + epoch) as u32);
+        let seed = hash32(
+            self.recipe.seed as u32,
+            (self.position.phase * 100_003 + epoch) as u32,
+        );
         let mut order: Vec<usize> = (0..self.train.len()).collect();
-        order.shuffle(&mut ChaCha8Rng::seed_from_u64(u64::from(seed) << 32 | self.recipe.seed & 0xFFFF_FFFF));
+        order.shuffle(&mut ChaCha8Rng::seed_from_u64(
+            u64::from(seed) << 32 | self.recipe.seed & 0xFFFF_FFFF,
+        ));
         let steps = self.train.len() / batch;
         let total_steps = (steps * stage.epochs) as f32;
         let mut sums = Sums::default();
         for (step, indices) in order.chunks_exact(batch).enumerate() {
-            let lr = stage.lr_at((epoch - 1) as f32 / stage.epochs as f32 + step as f32 / total_steps);
-            let loss = self.run_step(network, stage, indices, lr, hash32(seed, step as u32), &mut sums);
+            let lr =
+                stage.lr_at((epoch - 1) as f32 / stage.epochs as f32 + step as f32 / total_steps);
+            let loss = self.run_step(
+                network,
+                stage,
+                indices,
+                lr,
+                hash32(seed, step as u32),
+                &mut sums,
+            );
             if !loss.is_finite() {
-                return Err(FitError::Diverged { loss, epoch, step: step + 1, checkpoint: self.checkpoint_path() });
+                return Err(FitError::Diverged {
+                    loss,
+                    epoch,
+                    step: step + 1,
+                    checkpoint: self.checkpoint_path(),
+                });
             }
-            observer(Event::Step { epoch, step: step + 1, loss });
+            observer(Event::Step {
+                epoch,
+                step: step + 1,
+                loss,
+            });
             if stop.load(Ordering::Relaxed) {
-                return Err(FitError::Stopped { epoch, checkpoint: self.checkpoint_path() });
+                return Err(FitError::Stopped {
+                    epoch,
+                    checkpoint: self.checkpoint_path(),
+                });
             }
         }
-        let limit = if stage.latent_clip > 0.0 { stage.latent_clip } else { 1.0 };
+        let limit = if stage.latent_clip > 0.0 {
+            stage.latent_clip
+        } else {
+            1.0
+        };
         let starved: usize = network.layers.iter().map(|l| l.weight.starved(limit)).sum();
         let weights: usize = network.layers.iter().map(|l| l.weight.latent.len()).sum();
         Ok(EpochRecord {
@@ -385,25 +445,50 @@ impl<'a> Run<'a> {
         seed: u32,
         sums: &mut Sums,
     ) -> f32 {
-        let augment = Augment { shift: stage.augment_shift, flip: stage.augment_flip, seed };
-        let x = self.feeder.batch(&self.train, indices, target(stage.kind), augment);
+        let augment = Augment {
+            shift: stage.augment_shift,
+            flip: stage.augment_flip,
+            seed,
+        };
+        let x = self
+            .feeder
+            .batch(&self.train, indices, target(stage.kind), augment);
         let labels: Vec<u16> = indices.iter().map(|&i| self.train.labels[i]).collect();
         let forward = network.forward(x, seed);
         let scores = flex(forward.scores.clone().inner());
         sums.correct += n_correct(values(&scores), &labels, self.data.n_classes);
-        let loss = loss(forward.scores, &labels, stage.loss, stage.temperature, stage.estimator());
+        let loss = loss(
+            forward.scores,
+            &labels,
+            stage.loss,
+            stage.temperature,
+            stage.estimator(),
+        );
         let loss_value = loss.clone().inner().into_scalar::<f32>();
         let mut gradients = loss.backward();
         let grads: Vec<FlexTensor> = forward
             .leaves
             .into_iter()
-            .map(|leaf| flex(leaf.grad_remove(&mut gradients).expect("every parameter takes part in the loss")))
+            .map(|leaf| {
+                flex(
+                    leaf.grad_remove(&mut gradients)
+                        .expect("every parameter takes part in the loss"),
+                )
+            })
             .collect();
         drop(gradients);
         self.position.step += 1;
-        let latent_clip = if stage.latent_clip > 0.0 { stage.latent_clip } else { f32::INFINITY };
+        let latent_clip = if stage.latent_clip > 0.0 {
+            stage.latent_clip
+        } else {
+            f32::INFINITY
+        };
         if loss_value.is_finite() {
-            let adam = Adam { lr, step: self.position.step, latent_clip };
+            let adam = Adam {
+                lr,
+                step: self.position.step,
+                latent_clip,
+            };
             let (flips, weights) = network.step(&grads, &forward.stats, adam);
             sums.flips += flips;
             sums.weights += weights;
@@ -417,7 +502,11 @@ impl<'a> Run<'a> {
             return 0.0;
         }
         let answers = self.answers(network, &self.validation, target);
-        let correct = answers.iter().zip(&self.validation.labels).filter(|(a, l)| **a == usize::from(**l)).count();
+        let correct = answers
+            .iter()
+            .zip(&self.validation.labels)
+            .filter(|(a, l)| **a == usize::from(**l))
+            .count();
         correct as f64 / self.validation.len() as f64
     }
 
@@ -442,7 +531,10 @@ impl<'a> Run<'a> {
 
     fn save_best(&self, network: &Network) -> Result<(), FitError> {
         let net = export(network, &self.recipe.name, self.feeder.encoder(), self.data);
-        write_whole(&self.dir.join("best.net"), &onebit_model::netfile::net_to_bytes(&net))?;
+        write_whole(
+            &self.dir.join("best.net"),
+            &onebit_model::netfile::net_to_bytes(&net),
+        )?;
         Ok(())
     }
 
@@ -453,14 +545,25 @@ impl<'a> Run<'a> {
 
     fn finish(self, twin: Option<TestReport>) -> Result<Outcome, FitError> {
         let path = self.dir.join("best.net");
-        let bytes = std::fs::read(&path).map_err(|source| CheckpointError::Io { path: path.clone(), source })?;
-        let net = onebit_model::netfile::net_from_bytes(&bytes)
-            .map_err(|e| CheckpointError::Broken { path, problem: e.to_string() })?;
+        let bytes = std::fs::read(&path).map_err(|source| CheckpointError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        let net =
+            onebit_model::netfile::net_from_bytes(&bytes).map_err(|e| CheckpointError::Broken {
+                path,
+                problem: e.to_string(),
+            })?;
         let mut network = self.enter(self.recipe.stages.last().expect("checked: not empty"), None);
         network.load(&net);
         let test = self.test(&network, Target::Codes);
-        let outcome =
-            Outcome { net, best: self.position.best, test, twin, history: self.position.history.clone() };
+        let outcome = Outcome {
+            net,
+            best: self.position.best,
+            test,
+            twin,
+            history: self.position.history.clone(),
+        };
         self.write_result(&outcome)?;
         Ok(outcome)
     }
@@ -506,7 +609,11 @@ pub fn tally(answers: &[usize], labels: &[u16], n_classes: usize) -> TestReport 
         confusion[usize::from(label)][answer] += 1;
     }
     let correct = (0..n_classes).map(|c| confusion[c][c]).sum();
-    TestReport { correct, total: labels.len(), confusion }
+    TestReport {
+        correct,
+        total: labels.len(),
+        confusion,
+    }
 }
 
 /// What a stage's first layer is fed.
@@ -519,5 +626,7 @@ fn target(kind: StageKind) -> Target {
 }
 
 fn flex(tensor: burn::tensor::Tensor<2>) -> FlexTensor {
-    tensor.try_into_primitive::<Flex>().expect("training runs on the Flex backend")
+    tensor
+        .try_into_primitive::<Flex>()
+        .expect("training runs on the Flex backend")
 }

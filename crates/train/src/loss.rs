@@ -8,15 +8,30 @@ use crate::ops::{Dropout, Estimator, Unit, activate, flex_tensor};
 use crate::recipe::Loss;
 
 /// The mean loss of a batch. `labels` are class indices.
-pub fn loss(scores: Tensor<2>, labels: &[u16], loss: Loss, temperature: f32, estimator: Estimator) -> Tensor<1> {
+pub fn loss(
+    scores: Tensor<2>,
+    labels: &[u16],
+    loss: Loss,
+    temperature: f32,
+    estimator: Estimator,
+) -> Tensor<1> {
     let [batch, n_classes] = scores.dims();
-    let scores = if temperature == 1.0 { scores } else { scores / temperature };
-    let (off, on) = if loss == Loss::CrossEntropy { (0.0, 1.0) } else { (-1.0, 1.0) };
+    let scores = if temperature == 1.0 {
+        scores
+    } else {
+        scores / temperature
+    };
+    let (off, on) = if loss == Loss::CrossEntropy {
+        (0.0, 1.0)
+    } else {
+        (-1.0, 1.0)
+    };
     let mut target = vec![off; batch * n_classes];
     for (row, &label) in target.chunks_exact_mut(n_classes).zip(labels) {
         row[usize::from(label)] = on;
     }
-    let target = Tensor::<2>::from_primitive::<Flex>(flex_tensor(target, batch, n_classes)).autodiff();
+    let target =
+        Tensor::<2>::from_primitive::<Flex>(flex_tensor(target, batch, n_classes)).autodiff();
     let per_batch = 1.0 / batch as f32;
     match loss {
         Loss::CrossEntropy => (log_softmax(scores, 1) * target).sum() * -per_batch,
@@ -35,11 +50,19 @@ pub fn loss(scores: Tensor<2>, labels: &[u16], loss: Loss, temperature: f32, est
 pub fn predictions(scores: &[f32], n_classes: usize) -> Vec<usize> {
     scores
         .chunks_exact(n_classes)
-        .map(|row| row.iter().enumerate().fold(0, |best, (i, v)| if *v > row[best] { i } else { best }))
+        .map(|row| {
+            row.iter()
+                .enumerate()
+                .fold(0, |best, (i, v)| if *v > row[best] { i } else { best })
+        })
         .collect()
 }
 
 /// How many rows have their greatest score at their label.
 pub fn n_correct(scores: &[f32], labels: &[u16], n_classes: usize) -> usize {
-    predictions(scores, n_classes).iter().zip(labels).filter(|(p, l)| **p == usize::from(**l)).count()
+    predictions(scores, n_classes)
+        .iter()
+        .zip(labels)
+        .filter(|(p, l)| **p == usize::from(**l))
+        .count()
 }

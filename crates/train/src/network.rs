@@ -10,7 +10,10 @@ use onebit_model::net::{BatchNorm, Net};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::ops::{self, BatchStats, Dropout, Operand, Unit, activate, add_bias, batch_norm, dense, product, values};
+use crate::ops::{
+    self, BatchStats, Dropout, Operand, Unit, activate, add_bias, batch_norm, dense, product,
+    values,
+};
 use crate::optim::{Adam, Form, Param};
 use crate::recipe::{Input, Model, Norm, Stage, StageKind};
 use crate::simd::{for_row_groups, vectorized};
@@ -77,9 +80,12 @@ impl Mode {
         let (form, unit) = match stage.kind {
             StageKind::Compress => (Form::Tanh, Unit::Tanh),
             StageKind::Float => (Form::Real, Unit::Relu),
-            StageKind::Bitwise if stage.sparsity > 0.0 => {
-                (Form::Ternary { sparsity: stage.sparsity }, Unit::Sign(stage.estimator()))
-            }
+            StageKind::Bitwise if stage.sparsity > 0.0 => (
+                Form::Ternary {
+                    sparsity: stage.sparsity,
+                },
+                Unit::Sign(stage.estimator()),
+            ),
             StageKind::Bitwise => (Form::Sign, Unit::Sign(stage.estimator())),
         };
         let input = match (stage.kind, input) {
@@ -114,7 +120,11 @@ impl Mode {
 
     /// Factor on a sum of `n_in` terms without normalisation.
     fn sum_scale(&self, n_in: usize) -> f32 {
-        if self.scaled_sums { 1.0 / (n_in as f32).sqrt() } else { 1.0 }
+        if self.scaled_sums {
+            1.0 / (n_in as f32).sqrt()
+        } else {
+            1.0
+        }
     }
 }
 
@@ -130,7 +140,14 @@ pub struct Forward {
 
 impl Network {
     /// A network with Glorot-uniform weights; `n_inputs` is what the first layer sees.
-    pub fn new(model: &Model, n_inputs: usize, n_classes: usize, mode: Mode, bias: bool, seed: u64) -> Network {
+    pub fn new(
+        model: &Model,
+        n_inputs: usize,
+        n_classes: usize,
+        mode: Mode,
+        bias: bool,
+        seed: u64,
+    ) -> Network {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut sizes = vec![n_inputs];
         sizes.extend(&model.hidden);
@@ -138,7 +155,11 @@ impl Network {
         let n_layers = sizes.len() - 1;
         let layers = (0..n_layers)
             .map(|i| {
-                let norm = if i + 1 == n_layers { model.output_norm } else { model.norm };
+                let norm = if i + 1 == n_layers {
+                    model.output_norm
+                } else {
+                    model.norm
+                };
                 LayerState::new(sizes[i], sizes[i + 1], norm, bias, mode.form, &mut rng)
             })
             .collect();
@@ -204,7 +225,9 @@ impl Network {
     pub fn forward(&self, x: FlexTensor, seed: u32) -> Forward {
         let mut leaves = Vec::new();
         let mut leaf = |param: &Param| {
-            let leaf = Tensor::<2>::from_primitive::<Flex>(param.value.clone()).autodiff().require_grad();
+            let leaf = Tensor::<2>::from_primitive::<Flex>(param.value.clone())
+                .autodiff()
+                .require_grad();
             leaves.push(leaf.clone());
             leaf
         };
@@ -212,9 +235,18 @@ impl Network {
         let mut x = self.dropped_input(x, seed);
         let last = self.layers.len() - 1;
         for (i, layer) in self.layers.iter().enumerate() {
-            let rate = if i == 0 { self.mode.dropout_input } else { self.mode.dropout_hidden };
+            let rate = if i == 0 {
+                self.mode.dropout_input
+            } else {
+                self.mode.dropout_hidden
+            };
             let weight = leaf(&layer.weight);
-            x = dense(x, weight, self.mode.operand(i, rate > 0.0), 1.0 / (1.0 - rate));
+            x = dense(
+                x,
+                weight,
+                self.mode.operand(i, rate > 0.0),
+                1.0 / (1.0 - rate),
+            );
             let sum_scale = self.mode.sum_scale(layer.weight.dims().1);
             if let Some(bias) = &layer.bias {
                 x = add_bias(x, leaf(bias), sum_scale);
@@ -233,21 +265,38 @@ impl Network {
                 x = activate(x, self.mode.unit, self.hidden_dropout(i, seed));
             }
         }
-        Forward { scores: x, leaves, stats }
+        Forward {
+            scores: x,
+            leaves,
+            stats,
+        }
     }
 
     fn hidden_dropout(&self, layer: usize, seed: u32) -> Dropout {
-        Dropout { rate: self.mode.dropout_hidden, seed: seed.wrapping_add(layer as u32 + 1).wrapping_mul(0x85EB_CA6B) }
+        Dropout {
+            rate: self.mode.dropout_hidden,
+            seed: seed
+                .wrapping_add(layer as u32 + 1)
+                .wrapping_mul(0x85EB_CA6B),
+        }
     }
 
     fn dropped_input(&self, mut x: FlexTensor, seed: u32) -> Tensor<2> {
-        let dropout = Dropout { rate: self.mode.dropout_input, seed: seed.wrapping_mul(0xC2B2_AE35) };
+        let dropout = Dropout {
+            rate: self.mode.dropout_input,
+            seed: seed.wrapping_mul(0xC2B2_AE35),
+        };
         ops::drop_in_place(&mut x, dropout);
         Tensor::<2>::from_primitive::<Flex>(x).autodiff()
     }
 
     /// Applies one optimizer step; returns (sign flips, binary weights).
-    pub fn step(&mut self, grads: &[FlexTensor], stats: &[Option<BatchStats>], adam: Adam) -> (usize, usize) {
+    pub fn step(
+        &mut self,
+        grads: &[FlexTensor],
+        stats: &[Option<BatchStats>],
+        adam: Adam,
+    ) -> (usize, usize) {
         let form = self.mode.form;
         let (mut flips, mut total) = (0, 0);
         for ((param, is_weight), grad) in self.params_mut().into_iter().zip(grads) {
@@ -255,7 +304,14 @@ impl Network {
                 flips += param.step(values(grad), form, adam);
                 total += param.latent.len();
             } else {
-                param.step(values(grad), Form::Real, Adam { latent_clip: f32::INFINITY, ..adam });
+                param.step(
+                    values(grad),
+                    Form::Real,
+                    Adam {
+                        latent_clip: f32::INFINITY,
+                        ..adam
+                    },
+                );
             }
         }
         for (layer, stats) in self.layers.iter_mut().zip(stats) {
@@ -287,14 +343,25 @@ impl Network {
 }
 
 impl LayerState {
-    fn new(n_in: usize, n_out: usize, norm: Norm, bias: bool, form: Form, rng: &mut ChaCha8Rng) -> LayerState {
+    fn new(
+        n_in: usize,
+        n_out: usize,
+        norm: Norm,
+        bias: bool,
+        form: Form,
+        rng: &mut ChaCha8Rng,
+    ) -> LayerState {
         let limit = (6.0 / (n_in + n_out) as f32).sqrt();
-        let latent = (0..n_in * n_out).map(|_| rng.random_range(-limit..limit)).collect();
+        let latent = (0..n_in * n_out)
+            .map(|_| rng.random_range(-limit..limit))
+            .collect();
         let vector = |value: f32| Param::new(vec![value; n_out], 1, n_out, Form::Real);
         LayerState {
             weight: Param::new(latent, n_out, n_in, form),
             bias: (norm == Norm::None && bias).then(|| {
-                let latent = (0..n_out).map(|_| rng.random_range(-limit..limit)).collect();
+                let latent = (0..n_out)
+                    .map(|_| rng.random_range(-limit..limit))
+                    .collect();
                 Param::new(latent, 1, n_out, form)
             }),
             norm: (norm == Norm::Batch).then(|| NormState {
@@ -313,29 +380,32 @@ impl LayerState {
             let bias = &values(&bias.value)[..cols];
             for_row_groups(y.storage_mut::<f32>(), cols, |_, rows| {
                 vectorized(
-#[inline(always)]
-|| {
-                    for row in rows.chunks_exact_mut(cols) {
-                        for (y, b) in row.iter_mut().zip(bias) {
-                            *y += b;
+                    #[inline(always)]
+                    || {
+                        for row in rows.chunks_exact_mut(cols) {
+                            for (y, b) in row.iter_mut().zip(bias) {
+                                *y += b;
+                            }
                         }
-                    }
-                });
+                    },
+                );
             });
         }
         if let Some(norm) = &self.norm {
             let norm = norm.frozen();
-            let (scale, shift): (Vec<f32>, Vec<f32>) = (0..cols).map(|c| norm.scale_shift(c, f32::sqrt)).unzip();
+            let (scale, shift): (Vec<f32>, Vec<f32>) =
+                (0..cols).map(|c| norm.scale_shift(c, f32::sqrt)).unzip();
             for_row_groups(y.storage_mut::<f32>(), cols, |_, rows| {
                 vectorized(
-#[inline(always)]
-|| {
-                    for row in rows.chunks_exact_mut(cols) {
-                        for ((y, a), b) in row.iter_mut().zip(&scale).zip(&shift) {
-                            *y = *y * a + b;
+                    #[inline(always)]
+                    || {
+                        for row in rows.chunks_exact_mut(cols) {
+                            for ((y, a), b) in row.iter_mut().zip(&scale).zip(&shift) {
+                                *y = *y * a + b;
+                            }
                         }
-                    }
-                });
+                    },
+                );
             });
         }
     }

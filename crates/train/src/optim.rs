@@ -63,7 +63,14 @@ impl Param {
         assert_eq!(latent.len(), n_rows * n_cols);
         let zeros = vec![0.0; latent.len()];
         let value = flex_tensor(zeros.clone(), n_rows, n_cols);
-        let mut param = Param { moment1: zeros.clone(), moment2: zeros, latent, value, n_rows, n_cols };
+        let mut param = Param {
+            moment1: zeros.clone(),
+            moment2: zeros,
+            latent,
+            value,
+            n_rows,
+            n_cols,
+        };
         param.refresh(form);
         param
     }
@@ -92,29 +99,41 @@ impl Param {
 
     fn set_values(&mut self, f: impl Fn(f32) -> f32 + Sync + Copy) {
         let value = self.value.storage_mut::<f32>();
-        value.par_chunks_mut(CHUNK).zip(self.latent.par_chunks(CHUNK)).for_each(|(value, latent)| {
-            vectorized(
-                #[inline(always)]
-                || {
-                    for (v, &w) in value.iter_mut().zip(latent) {
-                        *v = f(w);
-                    }
-                },
-            );
-        });
+        value
+            .par_chunks_mut(CHUNK)
+            .zip(self.latent.par_chunks(CHUNK))
+            .for_each(|(value, latent)| {
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        for (v, &w) in value.iter_mut().zip(latent) {
+                            *v = f(w);
+                        }
+                    },
+                );
+            });
     }
 
     /// One step; returns how many forward values changed sign.
     pub fn step(&mut self, grad: &[f32], form: Form, adam: Adam) -> usize {
         match form {
             Form::Real => self.update(grad, adam, |w, _| w, |g, _| g),
-            Form::Tanh => self.update(grad, adam, |w, _| tanh(w), |g, value| g * (1.0 - value * value)),
+            Form::Tanh => self.update(
+                grad,
+                adam,
+                |w, _| tanh(w),
+                |g, value| g * (1.0 - value * value),
+            ),
             Form::Sign => self.update(grad, adam, |w, _| sign(w), |g, _| g),
             Form::Ternary { .. } => {
                 self.update(grad, adam, |_, old| old, |g, _| g);
                 let before = self.value.clone();
                 self.refresh(form);
-                return values(&before).iter().zip(values(&self.value)).filter(|(a, b)| a != b).count();
+                return values(&before)
+                    .iter()
+                    .zip(values(&self.value))
+                    .filter(|(a, b)| a != b)
+                    .count();
             }
         }
     }
@@ -142,13 +161,15 @@ impl Param {
                     #[inline(always)]
                     || {
                         let n = grad.len();
-                        let (value, latent, m, v) = (&mut value[..n], &mut latent[..n], &mut m[..n], &mut v[..n]);
+                        let (value, latent, m, v) =
+                            (&mut value[..n], &mut latent[..n], &mut m[..n], &mut v[..n]);
                         let mut flips = 0u32;
                         for i in 0..n {
                             let g = chain(grad[i], value[i]);
                             m[i] = Adam::BETA1 * m[i] + (1.0 - Adam::BETA1) * g;
                             v[i] = Adam::BETA2 * v[i] + (1.0 - Adam::BETA2) * g * g;
-                            let w = latent[i] - rate * m[i] / ((v[i] * correct2).sqrt() + Adam::EPS);
+                            let w =
+                                latent[i] - rate * m[i] / ((v[i] * correct2).sqrt() + Adam::EPS);
                             let w = w.max(-adam.latent_clip).min(adam.latent_clip);
                             latent[i] = w;
                             let new = next(w, value[i]);
@@ -180,7 +201,9 @@ fn ternary(latent: f32, beta: f32) -> f32 {
 
 /// The magnitude below or at which a ternary weight is zero: the `sparsity` quantile of the layer.
 fn threshold(latent: &[f32], form: Form) -> f32 {
-    let Form::Ternary { sparsity } = form else { return 0.0 };
+    let Form::Ternary { sparsity } = form else {
+        return 0.0;
+    };
     let n_zero = (sparsity as f64 * latent.len() as f64).round() as usize;
     if n_zero == 0 {
         return 0.0;
@@ -193,10 +216,16 @@ fn nth_magnitude(values: &[f32], rank: usize) -> f32 {
     const COARSE: u32 = 16;
     let bits = |v: &f32| v.abs().to_bits();
     let mut counts = vec![0usize; 1 << (31 - COARSE)];
-    values.iter().for_each(|v| counts[(bits(v) >> COARSE) as usize] += 1);
+    values
+        .iter()
+        .for_each(|v| counts[(bits(v) >> COARSE) as usize] += 1);
     let (bucket, rank) = find_bucket(&counts, rank);
     let mut counts = vec![0usize; 1 << COARSE];
-    for v in values.iter().map(bits).filter(|b| (b >> COARSE) as usize == bucket) {
+    for v in values
+        .iter()
+        .map(bits)
+        .filter(|b| (b >> COARSE) as usize == bucket)
+    {
         counts[(v & ((1 << COARSE) - 1)) as usize] += 1;
     }
     let (low, _) = find_bucket(&counts, rank);
@@ -219,7 +248,9 @@ mod tests {
 
     #[test]
     fn nth_magnitude_equals_sorting() {
-        let values: Vec<f32> = (0..1000u32).map(|i| (crate::simd::hash32(7, i) as f32 / 1e9) - 2.0).collect();
+        let values: Vec<f32> = (0..1000u32)
+            .map(|i| (crate::simd::hash32(7, i) as f32 / 1e9) - 2.0)
+            .collect();
         let mut sorted: Vec<f32> = values.iter().map(|v| v.abs()).collect();
         sorted.sort_by(f32::total_cmp);
         for rank in [0, 1, 499, 998, 999] {
@@ -237,7 +268,15 @@ mod tests {
     #[test]
     fn one_adam_step_moves_each_weight_by_the_rate() {
         let mut param = Param::new(vec![0.05, -0.05], 1, 2, Form::Sign);
-        let flips = param.step(&[3.0, 0.001], Form::Sign, Adam { lr: 0.1, step: 1, latent_clip: 1.0 });
+        let flips = param.step(
+            &[3.0, 0.001],
+            Form::Sign,
+            Adam {
+                lr: 0.1,
+                step: 1,
+                latent_clip: 1.0,
+            },
+        );
         assert_eq!(flips, 1);
         assert!((param.latent[0] + 0.05).abs() < 1e-5 && (param.latent[1] + 0.15).abs() < 1e-4);
         assert_eq!(values(&param.value), [-1.0, -1.0]);
@@ -246,7 +285,15 @@ mod tests {
     #[test]
     fn latent_values_stay_within_the_clip() {
         let mut param = Param::new(vec![0.95], 1, 1, Form::Sign);
-        param.step(&[-1.0], Form::Sign, Adam { lr: 0.5, step: 1, latent_clip: 1.0 });
+        param.step(
+            &[-1.0],
+            Form::Sign,
+            Adam {
+                lr: 0.5,
+                step: 1,
+                latent_clip: 1.0,
+            },
+        );
         assert_eq!((param.latent[0], param.starved(1.0)), (1.0, 1));
     }
 }

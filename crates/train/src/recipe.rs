@@ -229,7 +229,8 @@ impl Recipe {
     /// # Errors
     /// One error naming the first key that is unknown, missing or out of range.
     pub fn parse(text: &str) -> Result<Recipe, RecipeError> {
-        let recipe: Recipe = toml::from_str(text).map_err(|e| RecipeError::Syntax(e.to_string().trim_end().to_string()))?;
+        let recipe: Recipe = toml::from_str(text)
+            .map_err(|e| RecipeError::Syntax(e.to_string().trim_end().to_string()))?;
         recipe.check()?;
         Ok(recipe)
     }
@@ -246,14 +247,20 @@ impl Recipe {
     pub fn check(&self) -> Result<(), RecipeError> {
         let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(plain) {
-            return bad("name", "must be letters, digits, `_`, `.` or `-`, as it becomes a file name");
+            return bad(
+                "name",
+                "must be letters, digits, `_`, `.` or `-`, as it becomes a file name",
+            );
         }
         self.input.check()?;
         if self.model.hidden.len() > MAX_LAYERS {
             return bad("model.hidden", format!("has more than {MAX_LAYERS} layers"));
         }
         if self.model.hidden.iter().any(|&w| w == 0 || w > MAX_WIDTH) {
-            return bad("model.hidden", format!("has a layer outside 1..={MAX_WIDTH} units"));
+            return bad(
+                "model.hidden",
+                format!("has a layer outside 1..={MAX_WIDTH} units"),
+            );
         }
         if self.stages.is_empty() {
             return bad("stage", "is missing: a recipe needs at least one [[stage]]");
@@ -261,8 +268,15 @@ impl Recipe {
         for (i, stage) in self.stages.iter().enumerate() {
             stage.check(&format!("stage[{i}]"))?;
         }
-        if self.stages.last().is_some_and(|s| s.kind != StageKind::Bitwise) {
-            return bad("stage", "must end with kind = \"bitwise\", else there are no bits to lower");
+        if self
+            .stages
+            .last()
+            .is_some_and(|s| s.kind != StageKind::Bitwise)
+        {
+            return bad(
+                "stage",
+                "must end with kind = \"bitwise\", else there are no bits to lower",
+            );
         }
         if self.stages.iter().any(|s| s.kind == StageKind::Float) {
             return bad("stage", "of kind \"float\" belongs under [twin]");
@@ -278,11 +292,15 @@ impl Recipe {
 impl Input {
     fn check(&self) -> Result<(), RecipeError> {
         match self {
-            Input::FixedPoint { bits } if !(1..=8).contains(bits) => bad("input.bits", "must be 1 to 8"),
+            Input::FixedPoint { bits } if !(1..=8).contains(bits) => {
+                bad("input.bits", "must be 1 to 8")
+            }
             Input::Thermometer { cuts } if cuts.is_empty() || !cuts.is_sorted_by(|a, b| a < b) => {
                 bad("input.cuts", "must be ascending and not empty")
             }
-            Input::Quantiles { levels } if !(1..=64).contains(levels) => bad("input.levels", "must be 1 to 64"),
+            Input::Quantiles { levels } if !(1..=64).contains(levels) => {
+                bad("input.levels", "must be 1 to 64")
+            }
             _ => Ok(()),
         }
     }
@@ -303,7 +321,10 @@ impl Stage {
         match self.schedule {
             Schedule::Constant => self.lr,
             Schedule::Cosine => {
-                self.lr_end + (self.lr - self.lr_end) * 0.5 * (1.0 + (std::f32::consts::PI * progress).cos())
+                self.lr_end
+                    + (self.lr - self.lr_end)
+                        * 0.5
+                        * (1.0 + (std::f32::consts::PI * progress).cos())
             }
             Schedule::Exponential => self.lr * (self.lr_end / self.lr).powf(progress),
         }
@@ -326,7 +347,10 @@ impl Stage {
             return bad(key("lr_end"), "must be a number of at least 0");
         }
         if self.schedule == Schedule::Exponential && self.lr_end == 0.0 {
-            return bad(key("lr_end"), "must be positive for schedule = \"exponential\"");
+            return bad(
+                key("lr_end"),
+                "must be positive for schedule = \"exponential\"",
+            );
         }
         for (name, value) in [("temperature", self.temperature), ("clip", self.clip)] {
             if !positive(value) {
@@ -342,7 +366,10 @@ impl Stage {
             ("dropout_hidden", self.dropout_hidden),
         ] {
             if !unit(value) {
-                return bad(key(name), format!("is {value}, must be at least 0 and below 1"));
+                return bad(
+                    key(name),
+                    format!("is {value}, must be at least 0 and below 1"),
+                );
             }
         }
         if self.augment_shift > 16 {
@@ -353,7 +380,10 @@ impl Stage {
 }
 
 fn bad<T>(key: impl Into<String>, problem: impl Into<String>) -> Result<T, RecipeError> {
-    Err(RecipeError::Value { key: key.into(), problem: problem.into() })
+    Err(RecipeError::Value {
+        key: key.into(),
+        problem: problem.into(),
+    })
 }
 
 #[cfg(test)]
@@ -377,7 +407,9 @@ lr = 0.01
 "#;
 
     fn error(text: &str) -> String {
-        Recipe::parse(text).expect_err("must be refused").to_string()
+        Recipe::parse(text)
+            .expect_err("must be refused")
+            .to_string()
     }
 
     #[test]
@@ -395,15 +427,32 @@ lr = 0.01
             (GOOD.replace("[32]", "[99999999]"), "model.hidden"),
             (GOOD.replace("epochs = 2", "epochs = 0"), "stage[0].epochs"),
             (GOOD.replace("lr = 0.01", "lr = nan"), "stage[0].lr"),
-            (GOOD.replace("lr = 0.01", "lr = 0.1\nsparsity = 1.0"), "stage[0].sparsity"),
-            (GOOD.replace("lr = 0.01", "lr = 0.1\nsparsity = -0.1"), "stage[0].sparsity"),
-            (GOOD.replace("lr = 0.01", "lr = 0.1\ndropout_hidden = nan"), "stage[0].dropout_hidden"),
+            (
+                GOOD.replace("lr = 0.01", "lr = 0.1\nsparsity = 1.0"),
+                "stage[0].sparsity",
+            ),
+            (
+                GOOD.replace("lr = 0.01", "lr = 0.1\nsparsity = -0.1"),
+                "stage[0].sparsity",
+            ),
+            (
+                GOOD.replace("lr = 0.01", "lr = 0.1\ndropout_hidden = nan"),
+                "stage[0].dropout_hidden",
+            ),
             (GOOD.replace("\"bitwise\"", "\"compress\""), "stage"),
             (GOOD.replace("name = \"t\"", "name = \"../t\""), "name"),
-            (GOOD.replace("\"sign\"", "\"thermometer\"").replace("at = 128", "cuts = [3, 2]"), "input.cuts"),
+            (
+                GOOD.replace("\"sign\"", "\"thermometer\"")
+                    .replace("at = 128", "cuts = [3, 2]"),
+                "input.cuts",
+            ),
         ];
         for (text, key) in cases {
-            assert!(error(&text).contains(key), "{key} is not named in: {}", error(&text));
+            assert!(
+                error(&text).contains(key),
+                "{key} is not named in: {}",
+                error(&text)
+            );
         }
     }
 

@@ -24,7 +24,9 @@ pub fn for_row_groups<T: Send>(
     f: impl Fn(usize, &mut [T]) + Sync + Send,
 ) {
     let rows = rows_per_group(out.len() / n_cols.max(1));
-    out.par_chunks_mut(rows * n_cols.max(1)).enumerate().for_each(|(group, chunk)| f(group * rows, chunk));
+    out.par_chunks_mut(rows * n_cols.max(1))
+        .enumerate()
+        .for_each(|(group, chunk)| f(group * rows, chunk));
 }
 
 /// Rows in each of the [`ROW_GROUPS`] groups.
@@ -74,7 +76,14 @@ pub fn tanh(x: f32) -> f32 {
     let x = x.clamp(-7.905_311, 7.905_311);
     let x2 = x * x;
     let mut p = -2.760_768_5e-16f32;
-    for c in [2.000_188e-13, -8.604_672e-11, 5.122_297e-8, 1.485_722_4e-5, 6.372_619e-4, 4.893_525e-3f32] {
+    for c in [
+        2.000_188e-13,
+        -8.604_672e-11,
+        5.122_297e-8,
+        1.485_722_4e-5,
+        6.372_619e-4,
+        4.893_525e-3f32,
+    ] {
         p = p * x2 + c;
     }
     let mut q = 1.198_258_4e-6f32;
@@ -92,7 +101,12 @@ mod tests {
     fn tanh_is_within_1e_6_everywhere() {
         for i in -120_000..=120_000 {
             let x = i as f32 * 1e-4;
-            assert!((tanh(x) - x.tanh()).abs() < 1e-6, "x = {x}: {} against {}", tanh(x), x.tanh());
+            assert!(
+                (tanh(x) - x.tanh()).abs() < 1e-6,
+                "x = {x}: {} against {}",
+                tanh(x),
+                x.tanh()
+            );
         }
         assert!((tanh(f32::MAX) - 1.0).abs() < 1e-6);
     }

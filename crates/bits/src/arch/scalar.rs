@@ -4,6 +4,7 @@
 
 use crate::generic::codes::CodeBounds;
 use crate::generic::count::Operands;
+use crate::generic::peak::PEAK_REGISTERS;
 use crate::generic::sinks::{Compared, Dots, Scores};
 use crate::generic::ternary::TernaryDots;
 use crate::n_words;
@@ -84,20 +85,32 @@ fn totals(operands: Operands<'_>, mut put: impl FnMut(usize, usize, u64)) {
         m,
         n,
     } = operands;
-    for image in 0..m {
-        for row in 0..n {
-            let first = row / PANEL_ROWS * PANEL_ROWS;
-            let stored = PANEL_ROWS.min(padded_rows(n) - first);
-            let mut total = 0;
-            for word in 0..n_words {
-                let at = first * n_words + word * stored + row - first;
-                let mask = mask.get(at).copied().unwrap_or(u64::MAX);
-                for plane in 0..n_planes {
-                    let x = x[(image * n_planes + plane) * n_words + word];
-                    total += u64::from(((x ^ sign[at]) & mask).count_ones()) << plane;
+    for first in (0..n).step_by(PANEL_ROWS) {
+        let stored = PANEL_ROWS.min(padded_rows(n) - first);
+        let panel = first * n_words..(first + stored) * n_words;
+        let sign = &sign[panel.clone()];
+        let mask = if mask.is_empty() { mask } else { &mask[panel] };
+        for image in 0..m {
+            let mut totals = [0; PANEL_ROWS];
+            for (at, x) in x[image * n_planes * n_words..][..n_planes * n_words]
+                .iter()
+                .enumerate()
+            {
+                let (plane, line) = (at / n_words, at % n_words * stored);
+                let sign = &sign[line..line + stored];
+                if mask.is_empty() {
+                    for (total, sign) in totals.iter_mut().zip(sign) {
+                        *total += u64::from((x ^ sign).count_ones()) << plane;
+                    }
+                } else {
+                    for ((total, sign), mask) in totals.iter_mut().zip(sign).zip(&mask[line..]) {
+                        *total += u64::from(((x ^ sign) & mask).count_ones()) << plane;
+                    }
                 }
             }
-            put(image, row, total);
+            for (row, total) in (first..n).zip(&totals[..stored]) {
+                put(image, row, *total);
+            }
         }
     }
 }
@@ -189,4 +202,18 @@ pub(crate) fn code_planes(codes: &[u8], n: usize, n_planes: usize, out: &mut [u6
             }
         }
     }
+}
+
+/// Counts the differing bits of `x` and four words, over and over; the answer is a checksum.
+pub(crate) fn peak(x: &[u64], rounds: usize, checksum: &mut u64) {
+    let weights: [u64; PEAK_REGISTERS] = core::array::from_fn(|v| 0x9E37_79B9_7F4A_7C15 << v);
+    let mut totals = [0u64; PEAK_REGISTERS];
+    for _ in 0..rounds {
+        for &word in x {
+            for (total, weights) in totals.iter_mut().zip(weights) {
+                *total += u64::from((word ^ weights).count_ones());
+            }
+        }
+    }
+    *checksum = totals.into_iter().fold(*checksum, u64::wrapping_add);
 }

@@ -41,6 +41,10 @@ pub(crate) trait Sink<V: Vector> {
     ///
     /// Within an image, rows come in ascending order within each panel of 64. Rows past the last
     /// one may be among them; their totals mean nothing.
+    ///
+    /// # Safety
+    ///
+    /// As the trait.
     unsafe fn put<const NV: usize>(&mut self, totals: &[V; NV], image: usize, row: usize);
 }
 

@@ -9,6 +9,7 @@
 
 pub(crate) mod codes;
 pub(crate) mod count;
+pub(crate) mod peak;
 pub(crate) mod signs;
 pub(crate) mod sinks;
 pub(crate) mod sliced;

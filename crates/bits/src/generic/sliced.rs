@@ -75,62 +75,78 @@ fn planes_after(chunk: usize, n_cols: usize) -> usize {
 ///
 /// As [`Vector`]; the slices have the lengths their fields state.
 #[inline(always)]
-pub(crate) unsafe fn sliced<V: Vector + Convert>(product: SlicedProduct<'_>) {
-    let SlicedProduct {
-        x,
-        pairs,
-        ends,
-        n_cols,
-        m,
-        n,
-        table,
-        sums,
-        offsets,
-        out,
-    } = product;
-    let (chunks, planes, words) = (n_chunks(n_cols), n_planes(n_cols), n_words(n_cols));
-    let out_words = n_words(n);
-    // SAFETY: every offset below stays inside the slice whose shape the caller promised.
+pub(crate) unsafe fn sliced<V: Vector + Convert>(mut product: SlicedProduct<'_>) {
+    let (chunks, words) = (n_chunks(product.n_cols), n_words(product.n_cols));
+    // SAFETY: the caller's promise; images and blocks stay below their numbers.
     unsafe {
-        for image in 0..m {
-            let x = &x[image * words..(image + 1) * words];
-            write_offsets::<V>(
-                x,
-                chunks,
-                offsets.as_mut_ptr().add(image * chunks * 8).cast(),
-            );
+        for image in 0..product.m {
+            let x = &product.x[image * words..(image + 1) * words];
+            let offsets = product.offsets.as_mut_ptr().add(image * chunks * 8);
+            write_offsets::<V>(x, chunks, offsets.cast());
         }
-        for block in 0..n.div_ceil(64 * V::WORDS) {
-            for chunk in 0..chunks {
-                let pairs = pairs
-                    .as_ptr()
-                    .add((block * chunks + chunk) * CHUNK_PAIRS * 3 * V::WORDS);
-                write_table::<V>(pairs, table.as_mut_ptr());
-                let top = planes_after(chunk, n_cols);
-                for image in 0..m {
-                    let offsets = offsets.as_ptr().add((image * chunks + chunk) * 8);
-                    let sums = sums.as_mut_ptr().add(image * planes * V::WORDS);
-                    if chunk == 0 {
-                        add_chunk::<V, true>(table.as_ptr(), offsets, sums, planes);
-                    } else {
-                        add_chunk::<V, false>(table.as_ptr(), offsets, sums, top);
-                    }
+        for block in 0..product.n.div_ceil(64 * V::WORDS) {
+            add_block::<V>(&mut product, block);
+            compare_block::<V>(&mut product, block);
+        }
+    }
+}
+
+/// Adds every chunk of one block of rows to every image's sum.
+///
+/// # Safety
+///
+/// As [`sliced`], after the offsets were written; the block exists.
+#[inline(always)]
+unsafe fn add_block<V: Vector>(product: &mut SlicedProduct<'_>, block: usize) {
+    let (chunks, planes) = (n_chunks(product.n_cols), n_planes(product.n_cols));
+    let table = product.table.as_mut_ptr();
+    for chunk in 0..chunks {
+        let at = (block * chunks + chunk) * CHUNK_PAIRS * 3 * V::WORDS;
+        // SAFETY: the slices have the shapes that their fields state.
+        unsafe {
+            write_table::<V>(product.pairs.as_ptr().add(at), table);
+            let top = planes_after(chunk, product.n_cols);
+            for image in 0..product.m {
+                let offsets = product.offsets.as_ptr().add((image * chunks + chunk) * 8);
+                let sums = product.sums.as_mut_ptr().add(image * planes * V::WORDS);
+                if chunk == 0 {
+                    add_chunk::<V, true>(table, offsets, sums, planes);
+                } else {
+                    add_chunk::<V, false>(table, offsets, sums, top);
                 }
             }
-            let ends = ends.as_ptr().add(block * (planes + 3) * V::WORDS);
-            let present = V::WORDS.min(out_words - block * V::WORDS);
-            for image in 0..m {
-                let parity = parity(&x[image * words..(image + 1) * words]);
-                let sums = sums.as_ptr().add(image * planes * V::WORDS);
-                let less = compare::<V>(parity, sums, ends, planes);
-                let to = out.as_mut_ptr().add(image * out_words + block * V::WORDS);
-                if present == V::WORDS {
-                    less.store(to);
-                } else {
-                    let mut words = [0; 8];
-                    less.store(words.as_mut_ptr());
-                    core::ptr::copy_nonoverlapping(words.as_ptr(), to, present);
-                }
+        }
+    }
+}
+
+/// Compares every image's sum of one block of rows with the bounds.
+///
+/// # Safety
+///
+/// As [`add_block`], after it.
+#[inline(always)]
+unsafe fn compare_block<V: Vector>(product: &mut SlicedProduct<'_>, block: usize) {
+    let (words, out_words) = (n_words(product.n_cols), n_words(product.n));
+    let planes = n_planes(product.n_cols);
+    let present = V::WORDS.min(out_words - block * V::WORDS);
+    for image in 0..product.m {
+        let parity = parity(&product.x[image * words..(image + 1) * words]);
+        // SAFETY: the slices have the shapes that their fields state; only words that an image's
+        // answer has are written.
+        unsafe {
+            let ends = product.ends.as_ptr().add(block * (planes + 3) * V::WORDS);
+            let sums = product.sums.as_ptr().add(image * planes * V::WORDS);
+            let less = compare::<V>(parity, sums, ends, planes);
+            let to = product
+                .out
+                .as_mut_ptr()
+                .add(image * out_words + block * V::WORDS);
+            if present == V::WORDS {
+                less.store(to);
+            } else {
+                let mut words = [0; 8];
+                less.store(words.as_mut_ptr());
+                core::ptr::copy_nonoverlapping(words.as_ptr(), to, present);
             }
         }
     }
@@ -244,20 +260,20 @@ unsafe fn add8<V: Vector>(
     unsafe {
         // One load for eight offsets: byte loads would compete with the vector loads.
         let offset = u64::from_le(*offsets.add(pair / 8));
-        let (ones, a) = sum[0].full_add(
+        let (ones, a) = sum[0].full_add_loaded(
             carry(table, pair, offset & 255),
             carry(table, pair + 1, offset >> 8 & 255),
         );
-        let (ones, b) = ones.full_add(
+        let (ones, b) = ones.full_add_loaded(
             carry(table, pair + 2, offset >> 16 & 255),
             carry(table, pair + 3, offset >> 24 & 255),
         );
         let (twos, c) = sum[1].full_add(a, b);
-        let (ones, a) = ones.full_add(
+        let (ones, a) = ones.full_add_loaded(
             carry(table, pair + 4, offset >> 32 & 255),
             carry(table, pair + 5, offset >> 40 & 255),
         );
-        let (ones, b) = ones.full_add(
+        let (ones, b) = ones.full_add_loaded(
             carry(table, pair + 6, offset >> 48 & 255),
             carry(table, pair + 7, offset >> 56),
         );

@@ -378,7 +378,7 @@ fn a_silent_mirror_is_given_up_and_the_rest_continued() {
     assert!(
         case.log
             .iter()
-            .any(|line| line.contains("after 50000 bytes")),
+            .any(|line| line.contains("per read") && line.contains("after 50000 bytes")),
         "{:?}",
         case.log
     );

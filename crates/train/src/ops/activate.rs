@@ -62,12 +62,22 @@ impl Dropout {
 
 /// Applies `unit` to each element of `x: [batch, features]`, then dropout.
 pub fn activate(x: Tensor<2>, unit: Unit, dropout: Dropout) -> Tensor<2> {
-    let Some(handle) = flex_handle(&x) else { return composite(x, unit, dropout) };
+    let Some(handle) = flex_handle(&x) else {
+        return composite(x, unit, dropout);
+    };
     let (primitive, node) = handle.into_parts();
     let primitive = contiguous(primitive);
     let (rows, cols) = dims(&primitive);
-    let out = flex_tensor(dropped_values(values(&primitive), unit, dropout), rows, cols);
-    let out = match Activate.prepare::<NoCheckpointing>([node]).compute_bound().stateful() {
+    let out = flex_tensor(
+        dropped_values(values(&primitive), unit, dropout),
+        rows,
+        cols,
+    );
+    let out = match Activate
+        .prepare::<NoCheckpointing>([node])
+        .compute_bound()
+        .stateful()
+    {
         OpsKind::Tracked(prep) => prep.finish((primitive, unit, dropout), out),
         OpsKind::UnTracked(prep) => prep.finish(out),
     };
@@ -84,34 +94,42 @@ pub fn drop_in_place(x: &mut FlexTensor, dropout: Dropout) {
     if dropout.rate == 0.0 {
         return;
     }
-    x.storage_mut::<f32>().par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, x)| {
-        vectorized(
-#[inline(always)]
-|| drop_out(x, dropout, (chunk * CHUNK) as u32));
-    });
+    x.storage_mut::<f32>()
+        .par_chunks_mut(CHUNK)
+        .enumerate()
+        .for_each(|(chunk, x)| {
+            vectorized(
+                #[inline(always)]
+                || drop_out(x, dropout, (chunk * CHUNK) as u32),
+            );
+        });
 }
 
 fn dropped_values(x: &[f32], unit: Unit, dropout: Dropout) -> Vec<f32> {
     match unit {
         Unit::Sign(_) => map(x, dropout, |v| if v >= 0.0 { 1.0 } else { -1.0 }),
         Unit::Tanh => map(x, dropout, tanh),
-        Unit::Relu => map(x, dropout, |v| v.max(0.0)),
+        // Written so that NaN goes through and is noticed in the loss.
+        Unit::Relu => map(x, dropout, |v| if v < 0.0 { 0.0 } else { v }),
     }
 }
 
 fn map(x: &[f32], dropout: Dropout, f: impl Fn(f32) -> f32 + Sync + Copy) -> Vec<f32> {
     let mut out = vec![0.0f32; x.len()];
-    out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate().for_each(|(chunk, (out, x))| {
-        vectorized(
-            #[inline(always)]
-            || {
-                for (o, &v) in out.iter_mut().zip(x) {
-                    *o = f(v);
-                }
-                drop_out(out, dropout, (chunk * CHUNK) as u32);
-            },
-        );
-    });
+    out.par_chunks_mut(CHUNK)
+        .zip(x.par_chunks(CHUNK))
+        .enumerate()
+        .for_each(|(chunk, (out, x))| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (o, &v) in out.iter_mut().zip(x) {
+                        *o = f(v);
+                    }
+                    drop_out(out, dropout, (chunk * CHUNK) as u32);
+                },
+            );
+        });
     out
 }
 
@@ -119,7 +137,11 @@ fn map(x: &[f32], dropout: Dropout, f: impl Fn(f32) -> f32 + Sync + Copy) -> Vec
 fn drop_out(values: &mut [f32], dropout: Dropout, first: u32) {
     if dropout.rate > 0.0 {
         for (i, v) in values.iter_mut().enumerate() {
-            *v = if dropout.keeps(first.wrapping_add(i as u32)) { *v } else { 0.0 };
+            *v = if dropout.keeps(first.wrapping_add(i as u32)) {
+                *v
+            } else {
+                0.0
+            };
         }
     }
 }
@@ -157,17 +179,20 @@ fn multiply_by_derivative(g: &mut [f32], x: &[f32], unit: Unit, dropout: Dropout
 }
 
 fn zip(g: &mut [f32], x: &[f32], dropout: Dropout, f: impl Fn(f32, f32) -> f32 + Sync + Copy) {
-    g.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate().for_each(|(chunk, (g, x))| {
-        vectorized(
-            #[inline(always)]
-            || {
-                for (g, &v) in g.iter_mut().zip(x) {
-                    *g = f(*g, v);
-                }
-                drop_out(g, dropout, (chunk * CHUNK) as u32);
-            },
-        );
-    });
+    g.par_chunks_mut(CHUNK)
+        .zip(x.par_chunks(CHUNK))
+        .enumerate()
+        .for_each(|(chunk, (g, x))| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (g, &v) in g.iter_mut().zip(x) {
+                        *g = f(*g, v);
+                    }
+                    drop_out(g, dropout, (chunk * CHUNK) as u32);
+                },
+            );
+        });
 }
 
 /// The same function from Burn's own operations, for backends without the custom one.
@@ -189,7 +214,9 @@ pub(super) fn composite(x: Tensor<2>, unit: Unit, dropout: Dropout) -> Tensor<2>
         return out;
     }
     let [rows, cols] = x.dims();
-    let mask: Vec<f32> = (0..rows * cols).map(|i| f32::from(u8::from(dropout.keeps(i as u32)))).collect();
+    let mask: Vec<f32> = (0..rows * cols)
+        .map(|i| f32::from(u8::from(dropout.keeps(i as u32))))
+        .collect();
     let mask = Tensor::<2>::from_data(TensorData::new(mask, [rows, cols]), &x.device());
     out * mask
 }

@@ -26,18 +26,23 @@ pub fn add_bias(x: Tensor<2>, bias: Tensor<2>, scale: f32) -> Tensor<2> {
     let (xv, bv) = (values(&x), values(&b));
     for_row_groups(&mut out, cols, |first, chunk| {
         vectorized(
-#[inline(always)]
-|| {
-            for (row, o) in chunk.chunks_exact_mut(cols).enumerate() {
-                let x = &xv[(first + row) * cols..][..cols];
-                for ((o, x), b) in o.iter_mut().zip(x).zip(bv) {
-                    *o = (x + b) * scale;
+            #[inline(always)]
+            || {
+                for (row, o) in chunk.chunks_exact_mut(cols).enumerate() {
+                    let x = &xv[(first + row) * cols..][..cols];
+                    for ((o, x), b) in o.iter_mut().zip(x).zip(bv) {
+                        *o = (x + b) * scale;
+                    }
                 }
-            }
-        });
+            },
+        );
     });
     let out = flex_tensor(out, rows, cols);
-    let out = match AddBias.prepare::<NoCheckpointing>([x_node, b_node]).compute_bound().stateful() {
+    let out = match AddBias
+        .prepare::<NoCheckpointing>([x_node, b_node])
+        .compute_bound()
+        .stateful()
+    {
         OpsKind::Tracked(prep) => prep.finish(scale, out),
         OpsKind::UnTracked(prep) => prep.finish(out),
     };
@@ -57,25 +62,27 @@ impl Backward<Flex, 2> for AddBias {
         let (rows, cols) = dims(&g);
         for_row_groups(g.storage_mut::<f32>(), cols, |_, chunk| {
             vectorized(
-#[inline(always)]
-|| {
-                for v in chunk {
-                    *v *= scale;
-                }
-            });
+                #[inline(always)]
+                || {
+                    for v in chunk {
+                        *v *= scale;
+                    }
+                },
+            );
         });
         if let Some(node) = b_node {
             let gv = values(&g);
             let sums = sum_row_groups(rows, cols, |start, end, sums| {
                 vectorized(
-#[inline(always)]
-|| {
-                    for row in gv[start * cols..end * cols].chunks_exact(cols) {
-                        for (s, g) in sums.iter_mut().zip(row) {
-                            *s += g;
+                    #[inline(always)]
+                    || {
+                        for row in gv[start * cols..end * cols].chunks_exact(cols) {
+                            for (s, g) in sums.iter_mut().zip(row) {
+                                *s += g;
+                            }
                         }
-                    }
-                });
+                    },
+                );
             });
             grads.register::<Flex>(node.id, flex_tensor(sums, 1, cols));
         }

@@ -33,10 +33,16 @@ pub fn dense(x: Tensor<2>, w: Tensor<2>, operand: Operand, scale: f32) -> Tensor
     match (flex_handle(&x), flex_handle(&w)) {
         (Some(x), Some(w)) => {
             let (x_node, w_node) = (x.node(), w.node());
-            let (xp, wp) = (contiguous(x.into_primitive()), contiguous(w.into_primitive()));
+            let (xp, wp) = (
+                contiguous(x.into_primitive()),
+                contiguous(w.into_primitive()),
+            );
             let mut out = product(&xp, &wp, operand);
             scale_in_place(&mut out, scale);
-            let out = match Dense.prepare::<burn::backend::autodiff::checkpoint::strategy::NoCheckpointing>([x_node, w_node])
+            let out = match Dense
+                .prepare::<burn::backend::autodiff::checkpoint::strategy::NoCheckpointing>([
+                    x_node, w_node,
+                ])
                 .compute_bound()
                 .stateful()
             {
@@ -78,12 +84,13 @@ fn scale_in_place(tensor: &mut FlexTensor, scale: f32) {
     let data = tensor.storage_mut::<f32>();
     data.par_chunks_mut(crate::simd::CHUNK).for_each(|chunk| {
         vectorized(
-#[inline(always)]
-|| {
-            for value in chunk {
-                *value *= scale;
-            }
-        });
+            #[inline(always)]
+            || {
+                for value in chunk {
+                    *value *= scale;
+                }
+            },
+        );
     });
 }
 
@@ -99,14 +106,20 @@ pub fn product(x: &FlexTensor, w: &FlexTensor, operand: Operand) -> FlexTensor {
 fn bits_product(x: &FlexTensor, w: &FlexTensor) -> FlexTensor {
     let isa = Isa::best();
     let ((m, n_in), (n, _)) = (dims(x), dims(w));
-    let x_bits = pack(values(x), n_in, |v, words| onebit_bits::train::pack_signs(isa, v, n_in, words));
-    let w_bits = pack(values(w), n_in, |v, words| onebit_bits::train::pack_signs(isa, v, n_in, words));
+    let x_bits = pack(values(x), n_in, |v, words| {
+        onebit_bits::train::pack_signs(isa, v, n_in, words)
+    });
+    let w_bits = pack(values(w), n_in, |v, words| {
+        onebit_bits::train::pack_signs(isa, v, n_in, words)
+    });
     let words = n_in.div_ceil(64);
     let mut out = vec![0.0f32; m * n];
     let rows = rows_per_group(m);
-    out.par_chunks_mut(rows * n).zip(x_bits.par_chunks(rows * words)).for_each(|(out, x)| {
-        onebit_bits::train::xnor_gemm_f32(isa, x, &w_bits, n_in, out.len() / n, n, out);
-    });
+    out.par_chunks_mut(rows * n)
+        .zip(x_bits.par_chunks(rows * words))
+        .for_each(|(out, x)| {
+            onebit_bits::train::xnor_gemm_f32(isa, x, &w_bits, n_in, out.len() / n, n, out);
+        });
     flex_tensor(out, m, n)
 }
 
@@ -121,7 +134,17 @@ fn ternary_product(x: &FlexTensor, w: &FlexTensor) -> FlexTensor {
     out.par_chunks_mut(rows * n)
         .zip(xs.par_chunks(rows * words).zip(xm.par_chunks(rows * words)))
         .for_each(|(out, (xs, xm))| {
-            onebit_bits::train::ternary_gemm_f32(isa, xs, xm, &ws, &wm, n_in, out.len() / n, n, out);
+            onebit_bits::train::ternary_gemm_f32(
+                isa,
+                xs,
+                xm,
+                &ws,
+                &wm,
+                n_in,
+                out.len() / n,
+                n,
+                out,
+            );
         });
     flex_tensor(out, m, n)
 }
@@ -144,6 +167,8 @@ fn pack_ternary(isa: Isa, values: &[f32], n_cols: usize) -> (Vec<u64>, Vec<u64>)
     sign.par_chunks_mut(rows * n_words)
         .zip(mask.par_chunks_mut(rows * n_words))
         .zip(values.par_chunks(rows * n_cols))
-        .for_each(|((sign, mask), values)| onebit_bits::train::pack_nonzero(isa, values, n_cols, sign, mask));
+        .for_each(|((sign, mask), values)| {
+            onebit_bits::train::pack_nonzero(isa, values, n_cols, sign, mask)
+        });
     (sign, mask)
 }

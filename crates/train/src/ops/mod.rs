@@ -14,10 +14,10 @@ pub use bias::add_bias;
 pub use dense::{Operand, dense, product};
 pub use norm::{BatchStats, batch_norm};
 
-use burn::backend::autodiff::Autodiff;
-use burn::backend::tensor::FloatTensor;
-use burn::backend::flex::FlexTensor;
 use burn::backend::Flex;
+use burn::backend::autodiff::Autodiff;
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
 use burn::tensor::{Tensor, TensorData};
 
 /// The autodiff handle of a tensor on the Flex backend, or `None` on another backend.
@@ -27,7 +27,9 @@ fn flex_handle<const D: usize>(tensor: &Tensor<D>) -> Option<FloatTensor<Autodif
 
 /// The values of a contiguous Flex tensor.
 pub fn values(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice::<f32>().expect("operands of onebit's operations are contiguous f32")
+    tensor
+        .as_slice::<f32>()
+        .expect("operands of onebit's operations are contiguous f32")
 }
 
 /// A Flex tensor of shape `[n_rows, n_cols]` that owns `values`.
@@ -37,7 +39,11 @@ pub fn flex_tensor(values: Vec<f32>, n_rows: usize, n_cols: usize) -> FlexTensor
 
 /// Contiguous copy if the tensor is a view, the tensor itself if not.
 fn contiguous(tensor: FlexTensor) -> FlexTensor {
-    if tensor.as_slice::<f32>().is_some() { tensor } else { tensor.to_contiguous() }
+    if tensor.as_slice::<f32>().is_some() {
+        tensor
+    } else {
+        tensor.to_contiguous()
+    }
 }
 
 /// Rows and columns of a rank-2 Flex tensor.

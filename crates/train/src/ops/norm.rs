@@ -24,8 +24,14 @@ pub struct BatchStats {
 /// `gamma * (x - mean) / sqrt(var + eps) + beta` with the batch's own statistics, which are returned too.
 ///
 /// `x: [batch, n]`, `gamma` and `beta: [1, n]`.
-pub fn batch_norm(x: Tensor<2>, gamma: Tensor<2>, beta: Tensor<2>, eps: f32) -> (Tensor<2>, BatchStats) {
-    let (Some(xh), Some(gh), Some(bh)) = (flex_handle(&x), flex_handle(&gamma), flex_handle(&beta)) else {
+pub fn batch_norm(
+    x: Tensor<2>,
+    gamma: Tensor<2>,
+    beta: Tensor<2>,
+    eps: f32,
+) -> (Tensor<2>, BatchStats) {
+    let (Some(xh), Some(gh), Some(bh)) = (flex_handle(&x), flex_handle(&gamma), flex_handle(&beta))
+    else {
         return composite(x, gamma, beta, eps);
     };
     let (x, x_node) = xh.into_parts();
@@ -35,16 +41,30 @@ pub fn batch_norm(x: Tensor<2>, gamma: Tensor<2>, beta: Tensor<2>, eps: f32) -> 
     let (rows, cols) = dims(&x);
     let stats = statistics(values(&x), rows, cols);
     let rstd: Vec<f32> = stats.var.iter().map(|v| 1.0 / (v + eps).sqrt()).collect();
-    let scale: Vec<f32> = rstd.iter().zip(values(&gamma)).map(|(r, g)| r * g).collect();
-    let out = flex_tensor(normalised(values(&x), &stats.mean, &scale, values(&beta), cols), rows, cols);
+    let scale: Vec<f32> = rstd
+        .iter()
+        .zip(values(&gamma))
+        .map(|(r, g)| r * g)
+        .collect();
+    let out = flex_tensor(
+        normalised(values(&x), &stats.mean, &scale, values(&beta), cols),
+        rows,
+        cols,
+    );
     let out = match BatchNorm
         .prepare::<NoCheckpointing>([x_node, gamma_node, beta_node])
         .compute_bound()
         .stateful()
     {
-        OpsKind::Tracked(prep) => {
-            prep.finish(Saved { x, gamma, mean: stats.mean.clone(), rstd }, out)
-        }
+        OpsKind::Tracked(prep) => prep.finish(
+            Saved {
+                x,
+                gamma,
+                mean: stats.mean.clone(),
+                rstd,
+            },
+            out,
+        ),
         OpsKind::UnTracked(prep) => prep.finish(out),
     };
     (Tensor::from_primitive::<Autodiff<Flex>>(out), stats)
@@ -54,15 +74,16 @@ fn normalised(x: &[f32], mean: &[f32], scale: &[f32], beta: &[f32], cols: usize)
     let mut out = vec![0.0f32; x.len()];
     for_row_groups(&mut out, cols, |first, chunk| {
         vectorized(
-#[inline(always)]
-|| {
-            for (row, o) in chunk.chunks_exact_mut(cols).enumerate() {
-                let x = &x[(first + row) * cols..][..cols];
-                for c in 0..cols {
-                    o[c] = (x[c] - mean[c]) * scale[c] + beta[c];
+            #[inline(always)]
+            || {
+                for (row, o) in chunk.chunks_exact_mut(cols).enumerate() {
+                    let x = &x[(first + row) * cols..][..cols];
+                    for c in 0..cols {
+                        o[c] = (x[c] - mean[c]) * scale[c] + beta[c];
+                    }
                 }
-            }
-        });
+            },
+        );
     });
     out
 }
@@ -72,27 +93,29 @@ fn statistics(x: &[f32], rows: usize, cols: usize) -> BatchStats {
     let n = 1.0 / rows as f32;
     let mut mean = sum_row_groups(rows, cols, |start, end, sums| {
         vectorized(
-#[inline(always)]
-|| {
-            for row in x[start * cols..end * cols].chunks_exact(cols) {
-                for (s, v) in sums.iter_mut().zip(row) {
-                    *s += v;
+            #[inline(always)]
+            || {
+                for row in x[start * cols..end * cols].chunks_exact(cols) {
+                    for (s, v) in sums.iter_mut().zip(row) {
+                        *s += v;
+                    }
                 }
-            }
-        });
+            },
+        );
     });
     mean.iter_mut().for_each(|m| *m *= n);
     let mut var = sum_row_groups(rows, cols, |start, end, sums| {
         vectorized(
-#[inline(always)]
-|| {
-            for row in x[start * cols..end * cols].chunks_exact(cols) {
-                for ((s, v), m) in sums.iter_mut().zip(row).zip(&mean) {
-                    let d = v - m;
-                    *s += d * d;
+            #[inline(always)]
+            || {
+                for row in x[start * cols..end * cols].chunks_exact(cols) {
+                    for ((s, v), m) in sums.iter_mut().zip(row).zip(&mean) {
+                        let d = v - m;
+                        *s += d * d;
+                    }
                 }
-            }
-        });
+            },
+        );
     });
     var.iter_mut().for_each(|v| *v *= n);
     BatchStats { mean, var }
@@ -139,36 +162,45 @@ fn gradient_sums(g: &[f32], saved: &Saved, rows: usize, cols: usize) -> Vec<f32>
     sum_row_groups(rows, 2 * cols, |start, end, sums| {
         let (sum_g, sum_gx) = sums.split_at_mut(cols);
         vectorized(
-#[inline(always)]
-|| {
-            for row in start..end {
-                let (g, x) = (&g[row * cols..][..cols], &x[row * cols..][..cols]);
-                for c in 0..cols {
-                    sum_g[c] += g[c];
-                    sum_gx[c] += g[c] * ((x[c] - mean[c]) * rstd[c]);
+            #[inline(always)]
+            || {
+                for row in start..end {
+                    let (g, x) = (&g[row * cols..][..cols], &x[row * cols..][..cols]);
+                    for c in 0..cols {
+                        sum_g[c] += g[c];
+                        sum_gx[c] += g[c] * ((x[c] - mean[c]) * rstd[c]);
+                    }
                 }
-            }
-        });
+            },
+        );
     })
 }
 
 /// `g = gamma * rstd * (g - sum_g / n - xhat * sum_gx / n)`.
-fn input_gradient(g: &mut [f32], saved: &Saved, sum_g: &[f32], sum_gx: &[f32], rows: usize, cols: usize) {
+fn input_gradient(
+    g: &mut [f32],
+    saved: &Saved,
+    sum_g: &[f32],
+    sum_gx: &[f32],
+    rows: usize,
+    cols: usize,
+) {
     let (x, gamma) = (values(&saved.x), values(&saved.gamma));
     let (mean, rstd) = (&saved.mean[..cols], &saved.rstd[..cols]);
     let n = 1.0 / rows as f32;
     for_row_groups(g, cols, |first, chunk| {
         vectorized(
-#[inline(always)]
-|| {
-            for (row, g) in chunk.chunks_exact_mut(cols).enumerate() {
-                let x = &x[(first + row) * cols..][..cols];
-                for c in 0..cols {
-                    let xhat = (x[c] - mean[c]) * rstd[c];
-                    g[c] = gamma[c] * rstd[c] * (g[c] - sum_g[c] * n - xhat * sum_gx[c] * n);
+            #[inline(always)]
+            || {
+                for (row, g) in chunk.chunks_exact_mut(cols).enumerate() {
+                    let x = &x[(first + row) * cols..][..cols];
+                    for c in 0..cols {
+                        let xhat = (x[c] - mean[c]) * rstd[c];
+                        g[c] = gamma[c] * rstd[c] * (g[c] - sum_g[c] * n - xhat * sum_gx[c] * n);
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
@@ -184,5 +216,11 @@ pub(super) fn composite(
     let var = centred.clone().powi_scalar(2).mean_dim(0);
     let out = centred / (var.clone() + eps).sqrt() * gamma + beta;
     let host = |t: Tensor<2>| t.into_data().to_vec::<f32>().expect("statistics are f32");
-    (out, BatchStats { mean: host(mean), var: host(var) })
+    (
+        out,
+        BatchStats {
+            mean: host(mean),
+            var: host(var),
+        },
+    )
 }

@@ -11,6 +11,10 @@ pub(crate) struct V256(__m256i);
 
 impl V256 {
     /// The low 32 bits of the lanes of two registers, in lane order.
+    ///
+    /// # Safety
+    ///
+    /// As [`Vector`].
     #[inline(always)]
     unsafe fn low_halves(self, other: Self) -> __m256i {
         // SAFETY: the trait's contract, which callers in this file are under.
@@ -73,6 +77,11 @@ impl Vector for V256 {
                 _mm256_or_si256(_mm256_and_si256(b.0, c.0), _mm256_and_si256(self.0, differ));
             (V256(_mm256_xor_si256(self.0, differ)), V256(carry))
         }
+    }
+    #[inline(always)]
+    unsafe fn full_add_loaded(self, b: Self, c: Self) -> (Self, Self) {
+        // SAFETY: the trait's contract.
+        unsafe { self.full_add(b, c) }
     }
     #[inline(always)]
     unsafe fn majority(self, b: Self, c: Self) -> Self {

@@ -61,6 +61,16 @@ impl Vector for V512 {
         }
     }
     #[inline(always)]
+    unsafe fn full_add_loaded(self, b: Self, c: Self) -> (Self, Self) {
+        // The first exclusive or takes one operand from memory, and nothing needs a copy.
+        // SAFETY: the trait's contract; the truth table selects `self` where `b` and `c` differ.
+        unsafe {
+            let differ = b.xor(c);
+            let carry = _mm512_ternarylogic_epi64::<0xCA>(differ.0, self.0, b.0);
+            (self.xor(differ), V512(carry))
+        }
+    }
+    #[inline(always)]
     unsafe fn majority(self, b: Self, c: Self) -> Self {
         // SAFETY: the trait's contract.
         unsafe { V512(_mm512_ternarylogic_epi64::<0xE8>(self.0, b.0, c.0)) }

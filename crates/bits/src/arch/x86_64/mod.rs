@@ -28,6 +28,8 @@ macro_rules! wrappers {
                 = crate::generic::sliced::sliced::<$vector>;
             ternary_dots(product: TernaryDots<'_>)
                 = crate::generic::ternary::ternary_dots::<$vector, $mr, $n8>;
+            peak(x: &[u64], rounds: usize, checksum: &mut u64)
+                = crate::generic::peak::peak::<$vector>;
             threshold_codes(codes: &[u8], n: usize, bounds: CodeBounds<'_>, out: &mut [u64])
                 = crate::generic::codes::threshold_codes::<$vector>;
             code_planes(codes: &[u8], n: usize, n_planes: usize, out: &mut [u64])

@@ -1,4 +1,4 @@
-//! Makes the checksum of a fuzzed file fit, so that fuzzing gets past it.
+//! What several fuzz targets share: making the checksum of a fuzzed file fit, so that fuzzing gets past it.
 
 /// What every file has from byte 8 on, up to the checksum's digits.
 const PREFIX: &[u8] = br#"{"__metadata__":{"onebit":"crc32 "#;

@@ -1,0 +1,189 @@
+//! What follows training: lowering, proof, and everything a run leaves behind.
+//!
+//! In: a [`Job`] with the outcome of a run. Out: a [`Finished`] result, and in the run folder `NAME.bnn`,
+//! `NAME.net`, `NAME.toml`, `curves.svg`, `confusion.svg`, `report.html` and the card `NAME.md`. The Program is
+//! only written once it has been compared with the Net and every engine on the whole test split.
+
+use std::path::Path;
+
+use onebit_compile::{Options, compile};
+use onebit_data::Dataset;
+use onebit_model::program::Program;
+use onebit_model::{ProgramTypes, bnn, net_to_bytes, verify};
+use onebit_train::fit::{EpochRecord, Outcome, TestReport, tally};
+use onebit_train::recipe::{Recipe, StageKind};
+
+use crate::agree::{Subject, all_engines, compare};
+use crate::card;
+use crate::error::{Failure, failed};
+use crate::examples::from_split;
+use crate::files::write_whole;
+use crate::plot;
+use crate::progress::{examples_bar, title};
+use crate::report::Page;
+use crate::statistics::{self, LayerStatistics, Totals};
+use crate::table::{Align, Table, grouped, percent};
+use crate::verbs::verify::names;
+
+/// A finished training run and how it was asked for.
+pub struct Job<'a> {
+    /// The recipe that was run.
+    pub recipe: &'a Recipe,
+    /// Its file's text, as a person wrote it.
+    pub recipe_text: &'a str,
+    /// The commands that reproduce the run, in order.
+    pub commands: Vec<String>,
+    /// The data.
+    pub data: &'a Dataset,
+    /// What training gave.
+    pub outcome: &'a Outcome,
+    /// Folder for the files.
+    pub dir: &'a Path,
+    /// Threads, at least 1.
+    pub threads: usize,
+}
+
+/// A run with its proven Program.
+pub struct Finished {
+    /// The Program.
+    pub program: Program,
+    /// Its types.
+    pub types: ProgramTypes,
+    /// The class that each test example is given.
+    pub classes: Vec<usize>,
+    /// Counts on the test split.
+    pub test: TestReport,
+    /// Who agrees.
+    pub engines: Vec<&'static str>,
+    /// Bytes of `NAME.bnn`.
+    pub n_bytes: usize,
+    /// Layers.
+    pub layers: Vec<LayerStatistics>,
+    /// Their sums.
+    pub totals: Totals,
+}
+
+/// Lowers and compares; nothing is written yet.
+pub fn prove(job: &Job<'_>) -> Result<Finished, Failure> {
+    let net = &job.outcome.net;
+    let program = compile(net, &Options::default())?;
+    let types = verify(&program).map_err(|error| Failure::Failed(error.to_string()))?;
+    let examples = from_split(job.data, &job.data.test, &program.input)?;
+    let subject = Subject { program: &program, types: &types, net: Some(net), examples: &examples };
+    let engines = all_engines();
+    let bar = examples_bar(examples.n, "verifying");
+    let agreement = compare(&subject, &engines, job.threads, &|n| bar.inc(n as u64))?;
+    bar.finish_and_clear();
+    let agreement = match agreement {
+        Ok(agreement) => agreement,
+        Err(disagreement) => {
+            return failed(format!("the Program is not the trained Net, please report this as a bug of onebit: {disagreement}"));
+        }
+    };
+    let classes = agreement.answers.classes(types.of(program.output).n_elements());
+    let test = tally(&classes, &job.data.test.labels, job.data.n_classes);
+    if test != job.outcome.test {
+        return failed(format!(
+            "training counts {} right answers and the Program {}, please report this as a bug of onebit",
+            job.outcome.test.correct, test.correct
+        ));
+    }
+    let layers = statistics::layers(&program, &types);
+    let totals = statistics::totals(&layers);
+    let n_bytes = bnn::write(&program).len();
+    let engines = names(true, &engines);
+    Ok(Finished { program, types, classes, test, engines, n_bytes, layers, totals })
+}
+
+/// Writes everything.
+pub fn write(job: &Job<'_>, finished: &Finished) -> Result<(), Failure> {
+    let name = &job.recipe.name;
+    let put = |file: &str, bytes: &[u8]| write_whole(&job.dir.join(file), bytes);
+    put(&format!("{name}.bnn"), &bnn::write(&finished.program))?;
+    put(&format!("{name}.net"), &net_to_bytes(&job.outcome.net))?;
+    put(&format!("{name}.toml"), job.recipe_text.as_bytes())?;
+    let curves = plot::curves(&job.outcome.history, name)?;
+    let title = format!("{name}: {} right", percent(finished.test.accuracy()));
+    let confusion = plot::confusion(&finished.test.confusion, &job.data.class_names, &title)?;
+    put("curves.svg", curves.as_bytes())?;
+    put("confusion.svg", confusion.as_bytes())?;
+    put(&format!("{name}.md"), card::markdown(job, finished).as_bytes())?;
+    put("report.html", page(job, finished, &curves, &confusion).html().as_bytes())
+}
+
+fn page(job: &Job<'_>, finished: &Finished, curves: &str, confusion: &str) -> Page {
+    let mut page = Page::new(&job.recipe.name);
+    page.text(&card::summary(job, finished));
+    page.table(&card::results(job, finished));
+    page.heading("Training");
+    page.table(&stages(job));
+    page.svg(curves, "Loss, accuracy and weight flips by epoch");
+    page.heading("Answers on the test split");
+    page.svg(confusion, "Confusion matrix");
+    page.heading("Layers");
+    page.table(&statistics::table(&finished.layers));
+    page.heading("Recipe");
+    page.verbatim(job.recipe_text.trim_end());
+    page.heading("How to reproduce");
+    page.verbatim(&job.commands.join("\n"));
+    page
+}
+
+/// One row per stage: what it did and what it cost.
+pub fn stages(job: &Job<'_>) -> Table {
+    let mut table = Table::new(&[
+        ("stage", Align::Left),
+        ("epochs", Align::Right),
+        ("batch", Align::Right),
+        ("learning rate", Align::Left),
+        ("final loss", Align::Right),
+        ("training", Align::Right),
+        ("validation", Align::Right),
+        ("s an epoch", Align::Right),
+    ]);
+    let recipe = job.recipe;
+    let stages = recipe.stages.iter().chain(&recipe.twin);
+    for (phase, stage) in stages.enumerate() {
+        let records: Vec<&EpochRecord> = job.outcome.history.iter().filter(|r| r.phase == phase).collect();
+        let Some(last) = records.last() else { continue };
+        let mut seconds: Vec<f64> = records.iter().map(|r| r.seconds).collect();
+        seconds.sort_by(f64::total_cmp);
+        let validation = if recipe.validation > 0 { percent(last.val_accuracy) } else { String::new() };
+        table.row(vec![
+            title(stage.kind, phase, recipe.stages.len()),
+            records.len().to_string(),
+            stage.batch.to_string(),
+            format!("{} to {}", stage.lr, stage.lr_end),
+            format!("{:.4}", last.loss),
+            percent(last.train_accuracy),
+            validation,
+            format!("{:.3}", seconds[seconds.len() / 2]),
+        ]);
+    }
+    table
+}
+
+/// The topology for people: `784-1024-10`.
+pub fn topology(job: &Job<'_>) -> String {
+    let mut sizes = Vec::new();
+    if let Some(first) = job.outcome.net.layers.first() {
+        sizes.push(first.weights.n_cols());
+    }
+    sizes.extend(job.outcome.net.layers.iter().map(|layer| layer.weights.n_rows()));
+    sizes.iter().map(usize::to_string).collect::<Vec<_>>().join("-")
+}
+
+/// What is left on the disk, for people.
+pub fn size(finished: &Finished) -> String {
+    format!(
+        "{} bytes, {:.1} times smaller than in float32 ({} bytes)",
+        grouped(finished.n_bytes as u64),
+        finished.totals.f32_bytes as f64 / finished.n_bytes as f64,
+        grouped(finished.totals.f32_bytes)
+    )
+}
+
+/// Whether a stage trains bits.
+pub fn is_bitwise(record: &EpochRecord) -> bool {
+    record.kind == StageKind::Bitwise
+}

@@ -1,0 +1,266 @@
+//! Every instruction set of this CPU and one or more threads, against the interpreter.
+//!
+//! A failure names the seed of its Program.
+
+use onebit_model::builder::ProgramBuilder;
+use onebit_model::program::{Kind, Program, ThresholdValues, Thresholds, Type};
+use onebit_model::weights::{BitMatrix, Weights};
+use onebit_model::{Tensor, interpret_all, verify};
+use onebit_run::{InputBatch, Isa, OutputBatch, Plan, PlanOptions};
+use onebit_testkit::{Random, random_input, random_program};
+
+/// The images of a batch joined, in the form that the type asks for.
+enum Joined {
+    Codes(Vec<u8>),
+    Words(Vec<u64>),
+    Ints(Vec<i32>),
+    Reals(Vec<f32>),
+}
+
+impl Joined {
+    fn new(inputs: &[Tensor]) -> Self {
+        match inputs[0] {
+            Tensor::Levels(_) => {
+                Joined::Codes(inputs.iter().flat_map(|x| levels(x).to_vec()).collect())
+            }
+            Tensor::Bits(_) => Joined::Words(inputs.iter().flat_map(packed).collect()),
+            Tensor::Int(_) => Joined::Ints(inputs.iter().flat_map(as_ints).collect()),
+            Tensor::Real(_) => Joined::Reals(inputs.iter().flat_map(as_reals).collect()),
+        }
+    }
+
+    fn as_batch(&self) -> InputBatch<'_> {
+        match self {
+            Joined::Codes(x) => InputBatch::Levels(x),
+            Joined::Words(x) => InputBatch::PackedBits(x),
+            Joined::Ints(x) => InputBatch::Int(x),
+            Joined::Reals(x) => InputBatch::Real(x),
+        }
+    }
+}
+
+fn levels(x: &Tensor) -> &[u8] {
+    match x {
+        Tensor::Levels(x) => x,
+        _ => panic!("levels"),
+    }
+}
+
+/// Packs bits, with ones past the end that the engine must ignore.
+fn packed(x: &Tensor) -> Vec<u64> {
+    let Tensor::Bits(bits) = x else {
+        panic!("bits")
+    };
+    let word = |chunk: &[bool]| {
+        let ones = chunk
+            .iter()
+            .enumerate()
+            .fold(0, |word, (i, &bit)| word | u64::from(bit) << i);
+        if chunk.len() < 64 {
+            ones | !0 << chunk.len()
+        } else {
+            ones
+        }
+    };
+    bits.chunks(64).map(word).collect()
+}
+
+/// What an integer output holds for a value.
+fn as_ints(x: &Tensor) -> Vec<i32> {
+    match x {
+        Tensor::Int(x) => x.clone(),
+        Tensor::Levels(x) => x.iter().map(|&x| i32::from(x)).collect(),
+        Tensor::Bits(x) => x.iter().map(|&x| if x { 1 } else { -1 }).collect(),
+        Tensor::Real(_) => panic!("not integers"),
+    }
+}
+
+fn as_reals(x: &Tensor) -> Vec<f32> {
+    match x {
+        Tensor::Real(x) => x.clone(),
+        _ => panic!("not reals"),
+    }
+}
+
+/// Asserts that a session answers with the interpreter's values, in a run and layer by layer.
+fn check(program: &Program, inputs: &[Tensor], isa: Isa, threads: usize, case: &str) {
+    let types = verify(program).expect("the program is well formed");
+    let expected: Vec<Vec<Tensor>> = inputs
+        .iter()
+        .map(|x| interpret_all(program, &types, x))
+        .collect();
+    let plan = Plan::new(program, &PlanOptions { isa, threads }).expect("a plan");
+    let mut session = plan.session().expect("a session");
+    let joined = Joined::new(inputs);
+    let n = inputs.len() * plan.output_type().n_elements();
+    let answers = expected.iter().map(|values| &values[program.output.0]);
+    // Twice, because the second run finds the buffers as the first left them.
+    for _ in 0..2 {
+        if plan.output_type().kind == Kind::Real {
+            let mut out = vec![0.5; n];
+            session
+                .run(joined.as_batch(), OutputBatch::Real(&mut out))
+                .expect("a run");
+            let bits = |x: Vec<f32>| x.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+            assert_eq!(
+                bits(out),
+                bits(answers.clone().flat_map(as_reals).collect()),
+                "{case}"
+            );
+        } else {
+            let mut out = vec![77; n];
+            session
+                .run(joined.as_batch(), OutputBatch::Int(&mut out))
+                .expect("a run");
+            assert_eq!(
+                out,
+                answers.clone().flat_map(as_ints).collect::<Vec<_>>(),
+                "{case}"
+            );
+        }
+    }
+    let found = session
+        .run_layers(joined.as_batch())
+        .expect("a run of layers");
+    for (image, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        for (value, (found, expected)) in found.iter().zip(expected).enumerate() {
+            assert_eq!(
+                found.first_difference(expected),
+                None,
+                "{case}, image {image}, value {value}"
+            );
+        }
+    }
+}
+
+#[test]
+fn random_programs_agree_on_every_isa() {
+    for seed in 0..400u64 {
+        let program = random_program(seed);
+        // Batches around the sizes at which kernels change.
+        let n_inputs = [1, 2, 3, 5, 33, 40][seed as usize % 6];
+        let inputs: Vec<Tensor> = (0..n_inputs)
+            .map(|i| random_input(&program, seed * 1000 + i))
+            .collect();
+        for isa in Isa::available() {
+            check(
+                &program,
+                &inputs,
+                isa,
+                1,
+                &format!("program seed {seed}, {isa:?}"),
+            );
+        }
+    }
+}
+
+#[test]
+fn random_programs_agree_on_several_threads() {
+    for seed in 1000..1040u64 {
+        let program = random_program(seed);
+        let inputs: Vec<Tensor> = (0..21)
+            .map(|i| random_input(&program, seed * 1000 + i))
+            .collect();
+        for threads in [2, 3] {
+            check(
+                &program,
+                &inputs,
+                Isa::best(),
+                threads,
+                &format!("program seed {seed}, {threads} threads"),
+            );
+        }
+    }
+}
+
+/// Layers wide enough for every kernel, with flips and with thresholds that never or always hold.
+fn wide_program(seed: u64, sizes: &[usize]) -> Program {
+    let mut random = Random::new(seed);
+    let mut builder = ProgramBuilder::new("wide", Kind::Levels(8), &[sizes[0]]);
+    let at = (0..sizes[0]).map(|_| random.int(-2, 258) as i32).collect();
+    let mut x = builder.threshold("pixels", builder.input(), at);
+    for (layer, size) in sizes.windows(2).enumerate() {
+        let weights = BitMatrix::from_fn(size[1], size[0], |_, _| random.once_in(2));
+        let bias = (0..size[1]).map(|_| random.int(-1, 1) as i32).collect();
+        x = builder.dense(&format!("fc{layer}"), x, Weights::Bits(weights), Some(bias));
+        if layer + 2 < sizes.len() {
+            let at = (0..size[1]).map(|_| match random.below(20) {
+                0 => random.pick(&[
+                    i32::MIN,
+                    i32::MAX,
+                    size[0] as i32,
+                    -(size[0] as i32),
+                    size[0] as i32 + 2,
+                ]),
+                _ => random.int(-30, 30) as i32,
+            });
+            let at = ThresholdValues::Int(at.collect());
+            let flip = (0..size[1]).map(|_| random.once_in(3)).collect();
+            let thresholds = onebit_model::program::Op::Threshold(Thresholds { at, flip });
+            x = builder.node(&format!("sign{layer}"), thresholds, &[x]);
+        }
+    }
+    builder.finish(x).expect("the program is well formed")
+}
+
+#[test]
+fn wide_layers_agree_in_large_batches() {
+    for (seed, sizes) in [
+        (1, [784, 1024, 1000, 10]),
+        (2, [333, 480, 515, 7]),
+        (3, [128, 511, 1536, 65]),
+    ] {
+        let program = wide_program(seed, &sizes);
+        let input = Type {
+            kind: Kind::Levels(8),
+            shape: vec![sizes[0]],
+        };
+        let inputs: Vec<Tensor> = (0..70)
+            .map(|i| onebit_testkit::random_tensor(&input, seed * 1000 + i))
+            .collect();
+        for isa in Isa::available() {
+            check(
+                &program,
+                &inputs,
+                isa,
+                1,
+                &format!("sizes {sizes:?}, {isa:?}"),
+            );
+            check(
+                &program,
+                &inputs[..9],
+                isa,
+                1,
+                &format!("sizes {sizes:?}, {isa:?}, few images"),
+            );
+        }
+        check(
+            &program,
+            &inputs,
+            Isa::best(),
+            2,
+            &format!("sizes {sizes:?}, 2 threads"),
+        );
+    }
+}
+
+#[test]
+fn batches_longer_than_a_tile_keep_their_order() {
+    let program = wide_program(4, &[64, 33, 5]);
+    let input = Type {
+        kind: Kind::Levels(8),
+        shape: vec![64],
+    };
+    let inputs: Vec<Tensor> = (0..2000)
+        .map(|i| onebit_testkit::random_tensor(&input, i))
+        .collect();
+    for threads in [1, 2, 4] {
+        check(
+            &program,
+            &inputs,
+            Isa::best(),
+            threads,
+            &format!("{threads} threads"),
+        );
+    }
+}
