@@ -63,12 +63,6 @@ pub fn read_model_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     fs::read(path).map_err(|error| refuse(&error))
 }
 
-/// Makes a folder and its parents.
-pub fn make_folder(path: &Path) -> Result<(), Failure> {
-    fs::create_dir_all(path)
-        .map_err(|error| Failure::Failed(format!("{}: cannot create: {error}; {}", path.display(), remedy(&error))))
-}
-
 /// What to do about an error of the file system.
 pub fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {

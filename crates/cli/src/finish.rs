@@ -9,7 +9,7 @@ use std::path::Path;
 use onebit_compile::{Options, compile};
 use onebit_data::Dataset;
 use onebit_model::program::Program;
-use onebit_model::{ProgramTypes, bnn, net_to_bytes, verify};
+use onebit_model::{bnn, net_to_bytes, verify};
 use onebit_train::fit::{EpochRecord, Outcome, TestReport, tally};
 use onebit_train::recipe::{Recipe, StageKind};
 
@@ -47,8 +47,6 @@ pub struct Job<'a> {
 pub struct Finished {
     /// The Program.
     pub program: Program,
-    /// Its types.
-    pub types: ProgramTypes,
     /// The class that each test example is given.
     pub classes: Vec<usize>,
     /// Counts on the test split.
@@ -92,7 +90,7 @@ pub fn prove(job: &Job<'_>) -> Result<Finished, Failure> {
     let totals = statistics::totals(&layers);
     let n_bytes = bnn::write(&program).len();
     let engines = names(true, &engines);
-    Ok(Finished { program, types, classes, test, engines, n_bytes, layers, totals })
+    Ok(Finished { program, classes, test, engines, n_bytes, layers, totals })
 }
 
 /// Writes everything.

@@ -30,13 +30,8 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// The rows.
-    pub fn rows(&self) -> &[Vec<String>] {
-        &self.rows
-    }
-
     /// The headings.
-    pub fn headings(&self) -> impl Iterator<Item = &'static str> {
+    fn headings(&self) -> impl Iterator<Item = &'static str> {
         self.headings.iter().map(|(heading, _)| *heading)
     }
 

@@ -1,0 +1,13 @@
+//! Tests of whole invocations: the real binary, temporary folders, the embedded digits.
+//!
+//! Expected texts lie in `tests/expected`; `BLESS=1` rewrites them. One test binary, so that it is linked once.
+
+mod bad_input;
+mod common;
+mod demo;
+mod help;
+mod models;
+mod path;
+mod shared;
+mod stop;
+mod train_errors;
