@@ -63,7 +63,13 @@ pub struct Disagreement {
 
 impl fmt::Display for Disagreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Disagreement { between, image, layer, neuron, values } = self;
+        let Disagreement {
+            between,
+            image,
+            layer,
+            neuron,
+            values,
+        } = self;
         write!(
             f,
             "{} and {} disagree first in layer {layer}, neuron {neuron}, image {image}: {} has {}, {} has {}",
@@ -74,7 +80,26 @@ impl fmt::Display for Disagreement {
 
 /// The engines that `verify` uses unless told otherwise: the interpreter and every instruction set of this CPU.
 pub fn all_engines() -> Vec<Engine> {
-    std::iter::once(Engine::Interpreter).chain(Isa::available().map(Engine::Isa)).collect()
+    std::iter::once(Engine::Interpreter)
+        .chain(Isa::available().map(Engine::Isa))
+        .collect()
+}
+
+/// The names of who was compared.
+pub fn names(has_net: bool, engines: &[Engine]) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    if has_net {
+        names.push("net");
+    }
+    // The interpreter is what all others are compared with.
+    names.push("interpreter");
+    names.extend(
+        engines
+            .iter()
+            .map(|engine| engine.name())
+            .filter(|name| !["net", "interpreter"].contains(name)),
+    );
+    names
 }
 
 /// Compares everything; the outer error is a failure to compare at all.
@@ -83,16 +108,41 @@ pub fn compare(
     engines: &[Engine],
     threads: usize,
     progress: &(dyn Fn(usize) + Sync),
-) -> Result<Result<Agreement, Disagreement>, Failure> {
+) -> Result<Result<Agreement, Box<Disagreement>>, Failure> {
     let fail = |error: &dyn fmt::Display| Failure::Failed(error.to_string());
     let links = match subject.net {
         Some(net) => Some(Links::new(net, subject)?),
         None => None,
     };
-    let evaluator = subject.net.map(Evaluator::new).transpose().map_err(|error| fail(&error))?;
-    let isas: Vec<Isa> = engines.iter().filter_map(|engine| if let Engine::Isa(isa) = engine { Some(*isa) } else { None }).collect();
-    let plan = |isa: &Isa| Plan::new(subject.program, &PlanOptions { isa: *isa, threads: 1 });
-    let plans: Vec<Plan> = isas.iter().map(plan).collect::<Result<_, _>>().map_err(|error| fail(&error))?;
+    let evaluator = subject
+        .net
+        .map(Evaluator::new)
+        .transpose()
+        .map_err(|error| fail(&error))?;
+    let isas: Vec<Isa> = engines
+        .iter()
+        .filter_map(|engine| {
+            if let Engine::Isa(isa) = engine {
+                Some(*isa)
+            } else {
+                None
+            }
+        })
+        .collect();
+    let plan = |isa: &Isa| {
+        Plan::new(
+            subject.program,
+            &PlanOptions {
+                isa: *isa,
+                threads: 1,
+            },
+        )
+    };
+    let plans: Vec<Plan> = isas
+        .iter()
+        .map(plan)
+        .collect::<Result<_, _>>()
+        .map_err(|error| fail(&error))?;
     let shared = Shared {
         subject,
         net: evaluator.as_ref().zip(links.as_ref()),
@@ -103,12 +153,19 @@ pub fn compare(
         progress,
     };
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(|| shared.work())).collect();
-        workers
-            .into_iter()
-            .try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        let workers: Vec<_> = (0..threads.max(1))
+            .map(|_| scope.spawn(|| shared.work()))
+            .collect();
+        workers.into_iter().try_for_each(|worker| {
+            worker
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     })?;
-    let mut results = shared.results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut results = shared
+        .results
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     results.sort_by_key(|(chunk, _)| *chunk);
     let mut tensors = Vec::with_capacity(subject.examples.n);
     for (_, result) in results {
@@ -122,22 +179,39 @@ pub fn compare(
     if let Some(disagreement) = two_threads(subject, &isas, &answers)? {
         return Ok(Err(disagreement));
     }
-    Ok(Ok(Agreement { n_examples: subject.examples.n, not_compared, answers }))
+    Ok(Ok(Agreement {
+        n_examples: subject.examples.n,
+        not_compared,
+        answers,
+    }))
 }
 
 /// Whole batches on two threads take another way through an engine than single layers do.
-fn two_threads(subject: &Subject<'_>, isas: &[Isa], expected: &Answers) -> Result<Option<Disagreement>, Failure> {
+fn two_threads(
+    subject: &Subject<'_>,
+    isas: &[Isa],
+    expected: &Answers,
+) -> Result<Option<Box<Disagreement>>, Failure> {
     let width = subject.types.of(subject.program.output).n_elements();
     for isa in isas {
-        let found = fast(subject.program, *isa, subject.examples, 0..subject.examples.n, 2)?;
+        let found = fast(
+            subject.program,
+            *isa,
+            subject.examples,
+            0..subject.examples.n,
+            2,
+        )?;
         if let Some((at, found, expected)) = first_difference(&found, expected) {
-            return Ok(Some(Disagreement {
-                between: (format!("{} on two threads", isa.name()), "interpreter".into()),
+            return Ok(Some(Box::new(Disagreement {
+                between: (
+                    format!("{} on two threads", isa.name()),
+                    "interpreter".into(),
+                ),
                 image: at / width,
                 layer: name_of(subject.program, subject.program.output),
                 neuron: at % width,
                 values: (found, expected),
-            }));
+            })));
         }
     }
     Ok(None)
@@ -153,6 +227,9 @@ fn first_difference(a: &Answers, b: &Answers) -> Option<(usize, String, String)>
     Some((at, element(&tensors.0, at), element(&tensors.1, at)))
 }
 
+/// The interpreter's answers for a chunk, or its first difference.
+type Compared = Result<Vec<Tensor>, Box<Disagreement>>;
+
 /// What the worker threads share.
 struct Shared<'a> {
     subject: &'a Subject<'a>,
@@ -161,7 +238,7 @@ struct Shared<'a> {
     next: AtomicUsize,
     // The first chunk with a difference; later ones need no look.
     first_bad: AtomicUsize,
-    results: Mutex<Vec<(usize, Result<Vec<Tensor>, Disagreement>)>>,
+    results: Mutex<Vec<(usize, Compared)>>,
     progress: &'a (dyn Fn(usize) + Sync),
 }
 
@@ -169,7 +246,10 @@ impl Shared<'_> {
     fn work(&self) -> Result<(), Failure> {
         let mut sessions = Vec::new();
         for plan in self.plans {
-            sessions.push(plan.session().map_err(|error| Failure::Failed(error.to_string()))?);
+            sessions.push(
+                plan.session()
+                    .map_err(|error| Failure::Failed(error.to_string()))?,
+            );
         }
         loop {
             let chunk = self.next.fetch_add(1, Ordering::Relaxed);
@@ -183,18 +263,22 @@ impl Shared<'_> {
             if result.is_err() {
                 self.first_bad.fetch_min(chunk, Ordering::Relaxed);
             }
-            self.results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((chunk, result));
+            self.results
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .push((chunk, result));
             (self.progress)(len);
         }
     }
 
     /// Compares some examples; the interpreter's answers when all agree.
-    fn chunk(
-        &self,
-        range: Range<usize>,
-        sessions: &mut [Session],
-    ) -> Result<Result<Vec<Tensor>, Disagreement>, Failure> {
-        let Subject { program, types, examples, .. } = self.subject;
+    fn chunk(&self, range: Range<usize>, sessions: &mut [Session]) -> Result<Compared, Failure> {
+        let Subject {
+            program,
+            types,
+            examples,
+            ..
+        } = self.subject;
         let mut layers = Vec::with_capacity(sessions.len());
         for session in sessions.iter_mut() {
             let found = session.run_layers(examples.batch(range.clone()));
@@ -205,7 +289,8 @@ impl Shared<'_> {
             let input = examples.tensor(image);
             let expected = interpret_all(program, types, &input);
             if let Some((evaluator, links)) = self.net
-                && let Err(found) = links.compare(program, image, &evaluator.evaluate(&input), &expected)
+                && let Err(found) =
+                    links.compare(program, image, &evaluator.evaluate(&input), &expected)
             {
                 return Ok(Err(found));
             }
@@ -227,16 +312,16 @@ fn compare_values(
     image: usize,
     found: &[Tensor],
     expected: &[Tensor],
-) -> Result<(), Disagreement> {
+) -> Result<(), Box<Disagreement>> {
     for (idx, (found, expected)) in found.iter().zip(expected).enumerate() {
         if let Some(neuron) = found.first_difference(expected) {
-            return Err(Disagreement {
+            return Err(Box::new(Disagreement {
                 between: (engine.into(), "interpreter".into()),
                 image,
                 layer: name_of(program, ValueId(idx)),
                 neuron,
                 values: (element(found, neuron), element(expected, neuron)),
-            });
+            }));
         }
     }
     Ok(())
@@ -254,15 +339,27 @@ struct Links {
 impl Links {
     fn new(net: &Net, subject: &Subject<'_>) -> Result<Links, Failure> {
         let Subject { program, types, .. } = subject;
-        if net.input.kind != program.input.kind || net.input.n_elements() != program.input.n_elements() {
+        if net.input.kind != program.input.kind
+            || net.input.n_elements() != program.input.n_elements()
+        {
             return failed(format!(
                 "the Net reads {} and the Program {}: they do not belong together; name the right one with --net",
                 net.input, program.input
             ));
         }
-        let id_of = |wanted: &str| program.nodes.iter().position(|node| node.name == wanted).map(|idx| ValueId(idx + 1));
+        let id_of = |wanted: &str| {
+            program
+                .nodes
+                .iter()
+                .position(|node| node.name == wanted)
+                .map(|idx| ValueId(idx + 1))
+        };
         let is_dense = |node: &&onebit_model::program::Node| matches!(node.op, Op::Dense { .. });
-        let encoded = program.nodes.iter().find(is_dense).map(|node| node.inputs[0]);
+        let encoded = program
+            .nodes
+            .iter()
+            .find(is_dense)
+            .map(|node| node.inputs[0]);
         let mut not_compared = Vec::new();
         let mut outputs = Vec::new();
         for layer in &net.layers {
@@ -276,7 +373,11 @@ impl Links {
             }
             outputs.push(id);
         }
-        Ok(Links { encoded, outputs, not_compared })
+        Ok(Links {
+            encoded,
+            outputs,
+            not_compared,
+        })
     }
 
     fn compare(
@@ -285,19 +386,23 @@ impl Links {
         image: usize,
         net: &Evaluation,
         values: &[Tensor],
-    ) -> Result<(), Disagreement> {
+    ) -> Result<(), Box<Disagreement>> {
         let encoded = self.encoded.map(|id| (id, &net.encoded));
-        let outputs = self.outputs.iter().zip(&net.layers).filter_map(|(id, layer)| id.map(|id| (id, &layer.output)));
+        let outputs = self
+            .outputs
+            .iter()
+            .zip(&net.layers)
+            .filter_map(|(id, layer)| id.map(|id| (id, &layer.output)));
         for (id, expected) in encoded.into_iter().chain(outputs) {
             let found = &values[id.0];
             if let Some(neuron) = found.first_difference(expected) {
-                return Err(Disagreement {
+                return Err(Box::new(Disagreement {
                     between: ("interpreter".into(), "net".into()),
                     image,
                     layer: name_of(program, id),
                     neuron,
                     values: (element(found, neuron), element(expected, neuron)),
-                });
+                }));
             }
         }
         Ok(())
@@ -306,7 +411,12 @@ impl Links {
 
 /// The Program's scores: its answer, or what its final argmax reads.
 fn scores(program: &Program) -> ValueId {
-    match program.output.0.checked_sub(1).map(|idx| &program.nodes[idx]) {
+    match program
+        .output
+        .0
+        .checked_sub(1)
+        .map(|idx| &program.nodes[idx])
+    {
         Some(node) if matches!(node.op, Op::Argmax) => node.inputs[0],
         _ => program.output,
     }
@@ -314,15 +424,59 @@ fn scores(program: &Program) -> ValueId {
 
 /// The name of a value for people.
 fn name_of(program: &Program, id: ValueId) -> String {
-    id.0.checked_sub(1).map_or_else(|| "@input".into(), |idx| program.nodes[idx].name.clone())
+    id.0.checked_sub(1)
+        .map_or_else(|| "@input".into(), |idx| program.nodes[idx].name.clone())
 }
 
 fn element(tensor: &Tensor, idx: usize) -> String {
     let text = match tensor {
-        Tensor::Bits(x) => x.get(idx).map(|&bit| if bit { "+1".to_string() } else { "-1".to_string() }),
+        Tensor::Bits(x) => x.get(idx).map(|&bit| {
+            if bit {
+                "+1".to_string()
+            } else {
+                "-1".to_string()
+            }
+        }),
         Tensor::Levels(x) => x.get(idx).map(u8::to_string),
         Tensor::Int(x) => x.get(idx).map(i32::to_string),
-        Tensor::Real(x) => x.get(idx).map(|x| format!("{x:e} (bits {:08x})", x.to_bits())),
+        Tensor::Real(x) => x
+            .get(idx)
+            .map(|x| format!("{x:e} (bits {:08x})", x.to_bits())),
     };
     text.unwrap_or_else(|| "nothing".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_differs_is_named_with_layer_and_neuron() {
+        let program = onebit_testkit::random_program(3);
+        let types = onebit_model::verify(&program).unwrap();
+        let input = onebit_testkit::random_input(&program, 5);
+        let expected = interpret_all(&program, &types, &input);
+        assert_eq!(
+            compare_values(&program, "e", 9, &expected, &expected),
+            Ok(())
+        );
+        let mut found = expected.clone();
+        let last = found.len() - 1;
+        match &mut found[last] {
+            Tensor::Bits(x) => x[0] = !x[0],
+            Tensor::Levels(x) => x[0] ^= 1,
+            Tensor::Int(x) => x[0] += 1,
+            Tensor::Real(x) => x[0] += 1.0,
+        }
+        let error = compare_values(&program, "e", 9, &found, &expected).unwrap_err();
+        assert_eq!(
+            (error.layer.as_str(), error.neuron, error.image),
+            (program.nodes[last - 1].name.as_str(), 0, 9)
+        );
+        assert!(
+            error
+                .to_string()
+                .starts_with("e and interpreter disagree first in layer ")
+        );
+    }
 }

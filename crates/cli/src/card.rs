@@ -19,15 +19,19 @@ pub fn markdown(job: &Job<'_>, finished: &Finished) -> String {
         data(job),
         "## Training".into(),
         format!(
-            "{} Seed {}, {} thread{}. The recipe is `{name}.toml`, the log `{name}.log.jsonl` (`log.jsonl` in the run folder).",
+            "{} Seed {}, {} thread{}{}. The recipe is `{name}.toml`, the log `{name}.log.jsonl` (`log.jsonl` in the run folder).",
             epoch_choice(job),
             job.recipe.seed,
             job.threads,
-            if job.threads == 1 { "" } else { "s" }
+            if job.threads == 1 { "" } else { "s" },
+            cpu().map_or(String::new(), |cpu| format!(" on {cpu}"))
         ),
         stages(job).markdown().trim_end().to_string(),
         "## Layers".into(),
-        statistics::table(&finished.layers).markdown().trim_end().to_string(),
+        statistics::table(&finished.layers)
+            .markdown()
+            .trim_end()
+            .to_string(),
         format!(
             "{} weights, {} bit-MACs an image, {}.",
             grouped(finished.totals.n_weights),
@@ -63,7 +67,11 @@ pub fn summary(job: &Job<'_>, finished: &Finished) -> String {
 
 /// Accuracy, the float twin, sizes.
 pub fn results(job: &Job<'_>, finished: &Finished) -> Table {
-    let mut table = Table::new(&[("", Align::Left), ("bits", Align::Right), ("float32 twin", Align::Right)]);
+    let mut table = Table::new(&[
+        ("", Align::Left),
+        ("bits", Align::Right),
+        ("float32 twin", Align::Right),
+    ]);
     let twin = job.outcome.twin.as_ref();
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "not trained".into());
     let test = &finished.test;
@@ -72,7 +80,9 @@ pub fn results(job: &Job<'_>, finished: &Finished) -> Table {
         percent(test.accuracy()),
         or_none(twin.map(|twin| percent(twin.accuracy()))),
     ]);
-    let right = |correct: usize, total: usize| format!("{} of {}", grouped(correct as u64), grouped(total as u64));
+    let right = |correct: usize, total: usize| {
+        format!("{} of {}", grouped(correct as u64), grouped(total as u64))
+    };
     table.row(vec![
         "right answers".into(),
         right(test.correct, test.total),
@@ -87,7 +97,11 @@ pub fn results(job: &Job<'_>, finished: &Finished) -> Table {
     }
     if let Some(twin) = twin {
         let gap = 100.0 * (test.accuracy() - twin.accuracy());
-        table.row(vec!["gap to float32".into(), format!("{gap:+.2} points"), String::new()]);
+        table.row(vec![
+            "gap to float32".into(),
+            format!("{gap:+.2} points"),
+            String::new(),
+        ]);
     }
     table.row(vec![
         "size in bytes".into(),
@@ -122,6 +136,13 @@ fn epoch_choice(job: &Job<'_>) -> &'static str {
     }
 }
 
+/// The name of this machine's CPU, where the system tells it.
+fn cpu() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_string())
+}
+
 /// How examples become bits, in words.
 fn input(input: &Input) -> String {
     match input {
@@ -142,5 +163,7 @@ fn sentence_list(names: &[&str]) -> String {
         [first @ .., last] => format!("{} and {last}", first.join(", ")),
     };
     let mut chars = text.chars();
-    chars.next().map_or(String::new(), |first| first.to_uppercase().collect::<String>() + chars.as_str())
+    chars.next().map_or(String::new(), |first| {
+        first.to_uppercase().collect::<String>() + chars.as_str()
+    })
 }

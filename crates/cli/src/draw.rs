@@ -19,7 +19,9 @@ pub struct Picture<'a> {
 /// Height, width and channels, if a shape is an image's.
 pub fn image_shape(shape: &[usize]) -> Option<[usize; 3]> {
     match *shape {
-        [h, w, c] if (2..=64).contains(&h) && (2..=COLUMNS).contains(&w) && c > 0 => Some([h, w, c]),
+        [h, w, c] if (2..=64).contains(&h) && (2..=COLUMNS).contains(&w) && c > 0 => {
+            Some([h, w, c])
+        }
         _ => None,
     }
 }
@@ -31,7 +33,9 @@ pub fn n_beside(shape: [usize; 3]) -> usize {
 
 /// Draws pictures of one shape beside each other.
 pub fn row(pictures: &[Picture<'_>]) -> String {
-    let Some(first) = pictures.first() else { return String::new() };
+    let Some(first) = pictures.first() else {
+        return String::new();
+    };
     let mut lines = Vec::new();
     for y in (0..first.shape[0]).step_by(2) {
         let cells: Vec<String> = pictures.iter().map(|picture| line(picture, y)).collect();
@@ -40,7 +44,12 @@ pub fn row(pictures: &[Picture<'_>]) -> String {
     let width = first.shape[1];
     let captions: Vec<String> = pictures
         .iter()
-        .map(|picture| format!("{:<width$}", picture.caption.chars().take(width + 1).collect::<String>()))
+        .map(|picture| {
+            format!(
+                "{:<width$}",
+                picture.caption.chars().take(width + 1).collect::<String>()
+            )
+        })
         .collect();
     lines.push(captions.join("  ").trim_end().to_string());
     lines.join("\n")
@@ -54,12 +63,14 @@ fn line(picture: &Picture<'_>, y: usize) -> String {
         y < height && pixel.iter().map(|&p| usize::from(p)).sum::<usize>() >= 96 * channels
     };
     (0..width)
-        .map(|x| match (is_set(y, x), y + 1 < height && is_set(y + 1, x)) {
-            (true, true) => '█',
-            (true, false) => '▀',
-            (false, true) => '▄',
-            (false, false) => ' ',
-        })
+        .map(
+            |x| match (is_set(y, x), y + 1 < height && is_set(y + 1, x)) {
+                (true, true) => '█',
+                (true, false) => '▀',
+                (false, true) => '▄',
+                (false, false) => ' ',
+            },
+        )
         .collect()
 }
 
@@ -69,8 +80,11 @@ mod tests {
 
     #[test]
     fn two_rows_become_one_line() {
-        let picture =
-            Picture { pixels: &[255, 0, 255, 0, 255, 255, 255, 0, 255], shape: [3, 3, 1], caption: "T".into() };
+        let picture = Picture {
+            pixels: &[255, 0, 255, 0, 255, 255, 255, 0, 255],
+            shape: [3, 3, 1],
+            caption: "T".into(),
+        };
         assert_eq!(row(&[picture]), "▀▄█\n▀ ▀\nT");
     }
 }

@@ -56,7 +56,11 @@ impl Work {
             + self.int_ops as f64 * INT32_ADD
             + self.float_macs as f64 * (F32_MULT + F32_ADD);
         let words = self.bytes as f64 / 8.0;
-        Estimate { compute, sram: words * SRAM_WORD, dram: (words * DRAM_WORD.0, words * DRAM_WORD.1) }
+        Estimate {
+            compute,
+            sram: words * SRAM_WORD,
+            dram: (words * DRAM_WORD.0, words * DRAM_WORD.1),
+        }
     }
 }
 
@@ -85,9 +89,16 @@ mod tests {
 
     #[test]
     fn a_bit_mac_is_two_eighths_of_a_byte_sum() {
-        let work = Work { bit_macs: 8, ..Work::default() };
+        let work = Work {
+            bit_macs: 8,
+            ..Work::default()
+        };
         assert!((work.estimate().compute - 2.0 * INT8_ADD).abs() < 1e-12);
-        let float = Work { float_macs: 1, bytes: 8, ..Work::default() };
+        let float = Work {
+            float_macs: 1,
+            bytes: 8,
+            ..Work::default()
+        };
         assert!((float.estimate().compute - 4.6).abs() < 1e-12);
         assert_eq!(float.estimate().sram, SRAM_WORD);
     }

@@ -70,7 +70,10 @@ impl Answers {
     /// itself where the Program ends with an argmax.
     pub fn classes(&self, width: usize) -> Vec<usize> {
         match self {
-            Answers::Int(x) if width == 1 => x.iter().map(|&class| usize::try_from(class).unwrap_or(usize::MAX)).collect(),
+            Answers::Int(x) if width == 1 => x
+                .iter()
+                .map(|&class| usize::try_from(class).unwrap_or(usize::MAX))
+                .collect(),
             Answers::Int(x) => x.chunks_exact(width).map(greatest).collect(),
             Answers::Real(x) => x.chunks_exact(width).map(greatest).collect(),
         }
@@ -78,17 +81,31 @@ impl Answers {
 }
 
 fn greatest<T: PartialOrd>(scores: &[T]) -> usize {
-    (1..scores.len()).fold(0, |best, idx| if scores[idx] > scores[best] { idx } else { best })
+    (1..scores.len()).fold(0, |best, idx| {
+        if scores[idx] > scores[best] {
+            idx
+        } else {
+            best
+        }
+    })
 }
 
 /// How many classes are the labels.
 pub fn n_correct(classes: &[usize], labels: &[u16]) -> usize {
-    classes.iter().zip(labels).filter(|(class, label)| **class == usize::from(**label)).count()
+    classes
+        .iter()
+        .zip(labels)
+        .filter(|(class, label)| **class == usize::from(**label))
+        .count()
 }
 
 /// Threads to use when asked for `n`, where 0 is all cores.
 pub fn n_threads(n: usize) -> usize {
-    if n > 0 { n } else { thread::available_parallelism().map_or(1, NonZero::get) }
+    if n > 0 {
+        n
+    } else {
+        thread::available_parallelism().map_or(1, NonZero::get)
+    }
 }
 
 /// The answers of a model for all examples.
@@ -105,15 +122,22 @@ pub fn answers(
         Engine::Isa(isa) => fast(&model.program, isa, examples, 0..examples.n, threads),
         Engine::Interpreter => {
             let one = |idx| interpret(&model.program, &model.types, &examples.tensor(idx));
-            Ok(join(in_parallel(examples.n, threads, |range| range.map(one).collect())))
+            Ok(join(in_parallel(examples.n, threads, |range| {
+                range.map(one).collect()
+            })))
         }
         Engine::Net => {
             let Some(net) = net else {
-                return misuse("engine `net` needs the Net; give the .net file that training wrote");
+                return misuse(
+                    "engine `net` needs the Net; give the .net file that training wrote",
+                );
             };
-            let evaluator = Evaluator::new(net).map_err(|error| Failure::Failed(error.to_string()))?;
+            let evaluator =
+                Evaluator::new(net).map_err(|error| Failure::Failed(error.to_string()))?;
             let one = |idx| evaluator.evaluate(&examples.tensor(idx)).scores().clone();
-            Ok(join(in_parallel(examples.n, threads, |range| range.map(one).collect())))
+            Ok(join(in_parallel(examples.n, threads, |range| {
+                range.map(one).collect()
+            })))
         }
     }
 }
@@ -126,7 +150,8 @@ pub fn fast(
     range: Range<usize>,
     threads: usize,
 ) -> Result<Answers, Failure> {
-    let fail = |error: &dyn std::fmt::Display| Failure::Failed(format!("engine {}: {error}", isa.name()));
+    let fail =
+        |error: &dyn std::fmt::Display| Failure::Failed(format!("engine {}: {error}", isa.name()));
     let options = PlanOptions { isa, threads };
     let plan = Plan::new(program, &options).map_err(|error| fail(&error))?;
     let mut session = plan.session().map_err(|error| fail(&error))?;
@@ -135,26 +160,39 @@ pub fn fast(
     let batch = examples.batch(range);
     if ty.kind == Kind::Real {
         let mut out = vec![0.0; len];
-        session.run(batch, OutputBatch::Real(&mut out)).map_err(|error| fail(&error))?;
+        session
+            .run(batch, OutputBatch::Real(&mut out))
+            .map_err(|error| fail(&error))?;
         Ok(Answers::Real(out))
     } else {
         let mut out = vec![0; len];
-        session.run(batch, OutputBatch::Int(&mut out)).map_err(|error| fail(&error))?;
+        session
+            .run(batch, OutputBatch::Int(&mut out))
+            .map_err(|error| fail(&error))?;
         Ok(Answers::Int(out))
     }
 }
 
 /// `f` of consecutive ranges that cover `0..n`, one per thread at a time, joined in order.
-pub fn in_parallel<T: Send>(n: usize, threads: usize, f: impl Fn(Range<usize>) -> Vec<T> + Sync) -> Vec<T> {
+pub fn in_parallel<T: Send>(
+    n: usize,
+    threads: usize,
+    f: impl Fn(Range<usize>) -> Vec<T> + Sync,
+) -> Vec<T> {
     let share = n.div_ceil(threads.max(1)).max(1);
     thread::scope(|scope| {
         let f = &f;
         let starts = (0..n).step_by(share);
-        let handles: Vec<_> =
-            starts.map(|start| scope.spawn(move || f(start..(start + share).min(n)))).collect();
+        let handles: Vec<_> = starts
+            .map(|start| scope.spawn(move || f(start..(start + share).min(n))))
+            .collect();
         handles
             .into_iter()
-            .flat_map(|handle| handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .flat_map(|handle| {
+                handle
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
             .collect()
     })
 }

@@ -64,7 +64,10 @@ pub fn from_split(data: &Dataset, split: &Split, input: &Type) -> Result<Example
     let (n, width) = (split.len(), input.n_elements());
     let wanted_shape = &input.shape;
     if n == 0 {
-        return failed(format!("data set `{}` has no examples here; use another one", data.name));
+        return failed(format!(
+            "data set `{}` has no examples here; use another one",
+            data.name
+        ));
     }
     if split.n_features() != width {
         return failed(format!(
@@ -83,7 +86,14 @@ pub fn from_split(data: &Dataset, split: &Split, input: &Type) -> Result<Example
         Features::U8(x) => (vec![n, width], ArrayData::U8(x.clone())),
         Features::F32(x) => (vec![n, width], ArrayData::F32(x.clone())),
     };
-    from_array(&format!("data set `{}`", data.name), Array { shape, data: data_array }, input)
+    from_array(
+        &format!("data set `{}`", data.name),
+        Array {
+            shape,
+            data: data_array,
+        },
+        input,
+    )
 }
 
 /// An array whose first axis is the batch as inputs of a type; `what` names it in errors.
@@ -94,12 +104,18 @@ pub fn from_array(what: &str, array: Array, input: &Type) -> Result<Examples, Fa
     let axes = array.shape.get(1..).unwrap_or(&[]);
     let is_flat = axes.len() <= 1 || input.shape.len() == 1;
     // A grey image may leave out its axis of one channel.
-    let is_same = axes == input.shape || (input.shape.last() == Some(&1) && axes == &input.shape[..input.shape.len() - 1]);
+    let is_same = axes == input.shape
+        || (input.shape.last() == Some(&1) && axes == &input.shape[..input.shape.len() - 1]);
     if n == 0 || one != width || !(is_flat || is_same) {
         return failed(format!(
             "{what}: has shape {:?}, the model reads batches of {input}: save it as [batch, {}]",
             array.shape,
-            input.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
+            input
+                .shape
+                .iter()
+                .map(usize::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
         ));
     }
     let refuse = |wrong: Wrong| {
@@ -126,10 +142,30 @@ pub fn noise(n: usize, input: &Type) -> Examples {
     };
     let words: Vec<u64> = (0..n * width).map(|_| next()).collect();
     let values = match input.kind {
-        Kind::Bits => Values::Bits(words.iter().map(|word| if word & 1 == 1 { 1 } else { -1 }).collect()),
-        Kind::Levels(bits) => Values::Codes(words.iter().map(|word| (word >> (32 - u32::from(bits))) as u8).collect()),
-        Kind::Int => Values::Ints(words.iter().map(|word| (word & 0xFF) as i32 - 128).collect()),
-        Kind::Real => Values::Reals(words.iter().map(|word| (word & 0xFFFF) as f32 / 16384.0 - 2.0).collect()),
+        Kind::Bits => Values::Bits(
+            words
+                .iter()
+                .map(|word| if word & 1 == 1 { 1 } else { -1 })
+                .collect(),
+        ),
+        Kind::Levels(bits) => Values::Codes(
+            words
+                .iter()
+                .map(|word| (word >> (32 - u32::from(bits))) as u8)
+                .collect(),
+        ),
+        Kind::Int => Values::Ints(
+            words
+                .iter()
+                .map(|word| (word & 0xFF) as i32 - 128)
+                .collect(),
+        ),
+        Kind::Real => Values::Reals(
+            words
+                .iter()
+                .map(|word| (word & 0xFFFF) as f32 / 16384.0 - 2.0)
+                .collect(),
+        ),
     };
     Examples { n, width, values }
 }
@@ -161,7 +197,9 @@ fn convert(data: ArrayData, kind: Kind) -> Result<Values, Wrong> {
             _ => unreachable!("the guard has looked"),
         },
         Kind::Levels(bits) => Values::Codes(integers(&data, |x| {
-            u8::try_from(x).ok().filter(|&code| u32::from(code) >> bits == 0)
+            u8::try_from(x)
+                .ok()
+                .filter(|&code| u32::from(code) >> bits == 0)
         })?),
         Kind::Int => Values::Ints(integers(&data, |x| i32::try_from(x).ok())?),
         Kind::Bits => Values::Bits(integers(&data, |x| match x {
@@ -172,11 +210,19 @@ fn convert(data: ArrayData, kind: Kind) -> Result<Values, Wrong> {
         })?),
         Kind::Real => match data {
             ArrayData::F32(x) => match x.iter().position(|x| !x.is_finite()) {
-                Some(at) => return Err(Wrong { at, value: x[at].to_string() }),
+                Some(at) => {
+                    return Err(Wrong {
+                        at,
+                        value: x[at].to_string(),
+                    });
+                }
                 None => Values::Reals(x),
             },
             whole => Values::Reals(integers(&whole, |x| {
-                i32::try_from(x).ok().filter(|x| x.abs() <= MAX_EXACT).map(|x| x as f32)
+                i32::try_from(x)
+                    .ok()
+                    .filter(|x| x.abs() <= MAX_EXACT)
+                    .map(|x| x as f32)
             })?),
         },
     })
@@ -190,7 +236,10 @@ fn integers<T>(data: &ArrayData, fit: impl Fn(i64) -> Option<T>) -> Result<Vec<T
         fit: impl Fn(i64) -> Option<T>,
     ) -> Result<Vec<T>, Wrong> {
         let one = |(at, &value): (usize, &S)| {
-            whole(value).and_then(&fit).ok_or_else(|| Wrong { at, value: value.to_string() })
+            whole(value).and_then(&fit).ok_or_else(|| Wrong {
+                at,
+                value: value.to_string(),
+            })
         };
         values.iter().enumerate().map(one).collect()
     }
@@ -200,7 +249,11 @@ fn integers<T>(data: &ArrayData, fit: impl Fn(i64) -> Option<T>) -> Result<Vec<T
         ArrayData::I32(x) => all(x, |x| Some(i64::from(x)), fit),
         ArrayData::I64(x) => all(x, Some, fit),
         // A float is whole if nothing is lost on the way to an integer; NaN is not.
-        ArrayData::F32(x) => all(x, |x| (x.fract() == 0.0 && x.abs() < 1e18).then_some(x as i64), fit),
+        ArrayData::F32(x) => all(
+            x,
+            |x| (x.fract() == 0.0 && x.abs() < 1e18).then_some(x as i64),
+            fit,
+        ),
     }
 }
 
@@ -209,11 +262,21 @@ mod tests {
     use super::*;
 
     fn ty(kind: Kind, shape: &[usize]) -> Type {
-        Type { kind, shape: shape.to_vec() }
+        Type {
+            kind,
+            shape: shape.to_vec(),
+        }
     }
 
     fn error(shape: &[usize], data: ArrayData, input: &Type) -> String {
-        match from_array("x.npy", Array { shape: shape.to_vec(), data }, input) {
+        match from_array(
+            "x.npy",
+            Array {
+                shape: shape.to_vec(),
+                data,
+            },
+            input,
+        ) {
             Err(Failure::Failed(message)) => message,
             other => panic!("must be refused: {other:?}"),
         }
@@ -222,29 +285,57 @@ mod tests {
     #[test]
     fn whole_floats_are_pixels() {
         let data = ArrayData::F32(vec![0.0, 255.0, 7.0, 8.0]);
-        let examples = from_array("x", Array { shape: vec![2, 2], data }, &ty(Kind::Levels(8), &[2])).unwrap();
+        let examples = from_array(
+            "x",
+            Array {
+                shape: vec![2, 2],
+                data,
+            },
+            &ty(Kind::Levels(8), &[2]),
+        )
+        .unwrap();
         assert_eq!(examples.tensor(1), Tensor::Levels(vec![7, 8]));
     }
 
     #[test]
     fn bits_come_signed_or_as_zero_and_one() {
         let input = ty(Kind::Bits, &[2]);
-        for data in [ArrayData::I8(vec![-1, 1]), ArrayData::U8(vec![0, 1]), ArrayData::F32(vec![-1.0, 1.0])] {
-            let examples = from_array("x", Array { shape: vec![1, 2], data }, &input).unwrap();
+        for data in [
+            ArrayData::I8(vec![-1, 1]),
+            ArrayData::U8(vec![0, 1]),
+            ArrayData::F32(vec![-1.0, 1.0]),
+        ] {
+            let examples = from_array(
+                "x",
+                Array {
+                    shape: vec![1, 2],
+                    data,
+                },
+                &input,
+            )
+            .unwrap();
             assert_eq!(examples.tensor(0), Tensor::Bits(vec![false, true]));
         }
-        assert!(error(&[1, 2], ArrayData::I8(vec![0, 1]), &input).contains("example 0, element 0 is 0"));
+        assert!(
+            error(&[1, 2], ArrayData::I8(vec![0, 1]), &input).contains("example 0, element 0 is 0")
+        );
     }
 
     #[test]
     fn what_does_not_fit_is_named() {
         let pixels = ty(Kind::Levels(8), &[2, 2, 1]);
         let scaled = error(&[1, 4], ArrayData::F32(vec![0.0, 1.0, 0.5, 0.0]), &pixels);
-        assert!(scaled.contains("example 0, element 2 is 0.5") && scaled.contains("not scaled"), "{scaled}");
+        assert!(
+            scaled.contains("example 0, element 2 is 0.5") && scaled.contains("not scaled"),
+            "{scaled}"
+        );
         assert!(error(&[1, 5], ArrayData::U8(vec![0; 5]), &pixels).contains("[1, 5]"));
         assert!(error(&[1, 1, 4], ArrayData::U8(vec![0; 4]), &pixels).contains("[1, 1, 4]"));
         let real = ty(Kind::Real, &[1]);
-        assert!(error(&[2, 1], ArrayData::F32(vec![0.0, f32::NAN]), &real).contains("example 1, element 0 is NaN"));
+        assert!(
+            error(&[2, 1], ArrayData::F32(vec![0.0, f32::NAN]), &real)
+                .contains("example 1, element 0 is NaN")
+        );
         assert!(error(&[1, 1], ArrayData::I64(vec![1 << 40]), &real).contains("is 1099511627776"));
     }
 }

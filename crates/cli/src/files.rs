@@ -15,8 +15,18 @@ const MAX_MODEL_BYTES: u64 = 4 << 30;
 /// Writes a whole file, or leaves what was there.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let is_special = fs::metadata(path).is_ok_and(|m| !m.is_file());
-    let written = if is_special { write_into(path, bytes) } else { replace(path, bytes) };
-    written.map_err(|error| Failure::Failed(format!("{}: cannot write: {error}; {}", path.display(), remedy(&error))))
+    let written = if is_special {
+        write_into(path, bytes)
+    } else {
+        replace(path, bytes)
+    };
+    written.map_err(|error| {
+        Failure::Failed(format!(
+            "{}: cannot write: {error}; {}",
+            path.display(),
+            remedy(&error)
+        ))
+    })
 }
 
 fn write_into(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -49,7 +59,11 @@ fn beside(path: &Path) -> PathBuf {
 /// Reads a whole model file.
 pub fn read_model_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     let refuse = |error: &io::Error| {
-        Failure::Failed(format!("{}: cannot read: {error}; {}", path.display(), remedy(error)))
+        Failure::Failed(format!(
+            "{}: cannot read: {error}; {}",
+            path.display(),
+            remedy(error)
+        ))
     };
     let metadata = fs::metadata(path).map_err(|error| refuse(&error))?;
     if metadata.is_dir() {
@@ -57,7 +71,10 @@ pub fn read_model_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
         return Err(Failure::Failed(format!("{}: {problem}", path.display())));
     }
     if metadata.len() > MAX_MODEL_BYTES {
-        let problem = format!("has {} bytes, more than any model; check the path", metadata.len());
+        let problem = format!(
+            "has {} bytes, more than any model; check the path",
+            metadata.len()
+        );
         return Err(Failure::Failed(format!("{}: {problem}", path.display())));
     }
     fs::read(path).map_err(|error| refuse(&error))

@@ -13,7 +13,7 @@ use onebit_model::{bnn, net_to_bytes, verify};
 use onebit_train::fit::{EpochRecord, Outcome, TestReport, tally};
 use onebit_train::recipe::{Recipe, StageKind};
 
-use crate::agree::{Subject, all_engines, compare};
+use crate::agree::{Subject, all_engines, compare, names};
 use crate::card;
 use crate::error::{Failure, failed};
 use crate::examples::from_split;
@@ -23,7 +23,6 @@ use crate::progress::{examples_bar, title};
 use crate::report::Page;
 use crate::statistics::{self, LayerStatistics, Totals};
 use crate::table::{Align, Table, grouped, percent};
-use crate::verbs::verify::names;
 
 /// A finished training run and how it was asked for.
 pub struct Job<'a> {
@@ -67,7 +66,12 @@ pub fn prove(job: &Job<'_>) -> Result<Finished, Failure> {
     let program = compile(net, &Options::default())?;
     let types = verify(&program).map_err(|error| Failure::Failed(error.to_string()))?;
     let examples = from_split(job.data, &job.data.test, &program.input)?;
-    let subject = Subject { program: &program, types: &types, net: Some(net), examples: &examples };
+    let subject = Subject {
+        program: &program,
+        types: &types,
+        net: Some(net),
+        examples: &examples,
+    };
     let engines = all_engines();
     let bar = examples_bar(examples.n, "verifying");
     let agreement = compare(&subject, &engines, job.threads, &|n| bar.inc(n as u64))?;
@@ -75,10 +79,14 @@ pub fn prove(job: &Job<'_>) -> Result<Finished, Failure> {
     let agreement = match agreement {
         Ok(agreement) => agreement,
         Err(disagreement) => {
-            return failed(format!("the Program is not the trained Net, please report this as a bug of onebit: {disagreement}"));
+            return failed(format!(
+                "the Program is not the trained Net, please report this as a bug of onebit: {disagreement}"
+            ));
         }
     };
-    let classes = agreement.answers.classes(types.of(program.output).n_elements());
+    let classes = agreement
+        .answers
+        .classes(types.of(program.output).n_elements());
     let test = tally(&classes, &job.data.test.labels, job.data.n_classes);
     if test != job.outcome.test {
         return failed(format!(
@@ -90,7 +98,15 @@ pub fn prove(job: &Job<'_>) -> Result<Finished, Failure> {
     let totals = statistics::totals(&layers);
     let n_bytes = bnn::write(&program).len();
     let engines = names(true, &engines);
-    Ok(Finished { program, classes, test, engines, n_bytes, layers, totals })
+    Ok(Finished {
+        program,
+        classes,
+        test,
+        engines,
+        n_bytes,
+        layers,
+        totals,
+    })
 }
 
 /// Writes everything.
@@ -105,13 +121,19 @@ pub fn write(job: &Job<'_>, finished: &Finished) -> Result<(), Failure> {
     let confusion = plot::confusion(&finished.test.confusion, &job.data.class_names, &title)?;
     put("curves.svg", curves.as_bytes())?;
     put("confusion.svg", confusion.as_bytes())?;
-    put(&format!("{name}.md"), card::markdown(job, finished).as_bytes())?;
-    put("report.html", page(job, finished, &curves, &confusion).html().as_bytes())
+    put(
+        &format!("{name}.md"),
+        card::markdown(job, finished).as_bytes(),
+    )?;
+    put(
+        "report.html",
+        page(job, finished, &curves, &confusion).html().as_bytes(),
+    )
 }
 
 fn page(job: &Job<'_>, finished: &Finished, curves: &str, confusion: &str) -> Page {
     let mut page = Page::new(&job.recipe.name);
-    page.text(&card::summary(job, finished));
+    page.text(&card::summary(job, finished).replace('`', ""));
     page.table(&card::results(job, finished));
     page.heading("Training");
     page.table(&stages(job));
@@ -142,11 +164,20 @@ pub fn stages(job: &Job<'_>) -> Table {
     let recipe = job.recipe;
     let stages = recipe.stages.iter().chain(&recipe.twin);
     for (phase, stage) in stages.enumerate() {
-        let records: Vec<&EpochRecord> = job.outcome.history.iter().filter(|r| r.phase == phase).collect();
+        let records: Vec<&EpochRecord> = job
+            .outcome
+            .history
+            .iter()
+            .filter(|r| r.phase == phase)
+            .collect();
         let Some(last) = records.last() else { continue };
         let mut seconds: Vec<f64> = records.iter().map(|r| r.seconds).collect();
         seconds.sort_by(f64::total_cmp);
-        let validation = if recipe.validation > 0 { percent(last.val_accuracy) } else { String::new() };
+        let validation = if recipe.validation > 0 {
+            percent(last.val_accuracy)
+        } else {
+            String::new()
+        };
         table.row(vec![
             title(stage.kind, phase, recipe.stages.len()),
             records.len().to_string(),
@@ -167,8 +198,18 @@ pub fn topology(job: &Job<'_>) -> String {
     if let Some(first) = job.outcome.net.layers.first() {
         sizes.push(first.weights.n_cols());
     }
-    sizes.extend(job.outcome.net.layers.iter().map(|layer| layer.weights.n_rows()));
-    sizes.iter().map(usize::to_string).collect::<Vec<_>>().join("-")
+    sizes.extend(
+        job.outcome
+            .net
+            .layers
+            .iter()
+            .map(|layer| layer.weights.n_rows()),
+    );
+    sizes
+        .iter()
+        .map(usize::to_string)
+        .collect::<Vec<_>>()
+        .join("-")
 }
 
 /// What is left on the disk, for people.

@@ -33,7 +33,9 @@ use crate::error::Failure;
 /// Train networks of single bits, prove their bitwise programs equal, run them fast.
 #[derive(Parser)]
 #[command(name = "onebit", version, disable_help_subcommand = true)]
-#[command(after_help = "Exit codes: 0 success, 1 failure, 2 misuse of the command line, 130 stopped by Ctrl-C.")]
+#[command(
+    after_help = "Exit codes: 0 success, 1 failure, 2 misuse of the command line, 130 stopped by Ctrl-C."
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,

@@ -33,18 +33,26 @@ pub struct Model {
 /// Reads a `.bnn` or `.net` file.
 pub fn load(path: &Path) -> Result<Model, Failure> {
     let bytes = read_model_bytes(path)?;
-    let broken = |error: &dyn std::fmt::Display| Failure::Failed(format!("{}: {error}", path.display()));
+    let broken =
+        |error: &dyn std::fmt::Display| Failure::Failed(format!("{}: {error}", path.display()));
     let (program, net) = match bnn::read(&bytes) {
         Ok(program) => (program, None),
         Err(error) if is_net(&error) => {
             let net = net_from_bytes(&bytes).map_err(|error| broken(&error))?;
-            let program = onebit_compile::compile(&net, &Options::default()).map_err(|error| broken(&error))?;
+            let program = onebit_compile::compile(&net, &Options::default())
+                .map_err(|error| broken(&error))?;
             (program, Some(net))
         }
         Err(error) => return Err(broken(&error)),
     };
     let types = verify(&program).map_err(|error| broken(&error))?;
-    Ok(Model { path: path.to_path_buf(), n_bytes: bytes.len(), program, types, net })
+    Ok(Model {
+        path: path.to_path_buf(),
+        n_bytes: bytes.len(),
+        program,
+        types,
+        net,
+    })
 }
 
 /// Reads a file that must hold a Net.
@@ -75,12 +83,19 @@ impl Model {
             return Ok(Some(net.clone()));
         }
         let beside = self.path.with_extension("net");
-        if beside.is_file() { load_net(&beside).map(Some) } else { Ok(None) }
+        if beside.is_file() {
+            load_net(&beside).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// The name of a class, as the model's notes give it.
     pub fn class_name(&self, class: usize) -> String {
-        class_names(&self.program).get(class).cloned().unwrap_or_else(|| class.to_string())
+        class_names(&self.program)
+            .get(class)
+            .cloned()
+            .unwrap_or_else(|| class.to_string())
     }
 
     /// Number of elements of the answer.
@@ -92,5 +107,9 @@ impl Model {
 /// The class names in a Program's notes; empty where there are none.
 pub fn class_names(program: &Program) -> Vec<String> {
     let note = program.notes.iter().find(|(key, _)| key == "classes");
-    note.map_or(Vec::new(), |(_, text)| text.split(',').map(|name| name.trim().to_string()).collect())
+    note.map_or(Vec::new(), |(_, text)| {
+        text.split(',')
+            .map(|name| name.trim().to_string())
+            .collect()
+    })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use onebit_train::fit::{EpochRecord, Event};
-use onebit_train::recipe::StageKind;
+use onebit_train::recipe::{Recipe, StageKind};
 
 use crate::output::note;
 use crate::table::percent;
@@ -19,15 +19,22 @@ pub fn examples_bar(n: usize, what: &'static str) -> ProgressBar {
 
 /// A bar over bytes; nothing off a terminal.
 pub fn bytes_bar(n: u64, what: &str) -> ProgressBar {
-    bar(n, "{prefix} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}", what)
+    bar(
+        n,
+        "{prefix} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}",
+        what,
+    )
 }
 
 fn bar(n: u64, template: &str, prefix: &str) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template(template).expect("a template of this file is well formed");
-    let bar = ProgressBar::new(n).with_style(style.progress_chars("=> ")).with_prefix(prefix.to_string());
+    let style =
+        ProgressStyle::with_template(template).expect("a template of this file is well formed");
+    let bar = ProgressBar::new(n)
+        .with_style(style.progress_chars("=> "))
+        .with_prefix(prefix.to_string());
     bar.enable_steady_tick(Duration::from_millis(250));
     bar
 }
@@ -44,6 +51,7 @@ pub enum Detail {
 /// Shows a training run.
 pub struct Training {
     n_stages: usize,
+    has_validation: bool,
     detail: Detail,
     is_terminal: bool,
     bar: ProgressBar,
@@ -55,10 +63,11 @@ pub struct Training {
 }
 
 impl Training {
-    /// For a recipe of `n_stages` stages.
-    pub fn new(n_stages: usize, detail: Detail) -> Training {
+    /// For a recipe.
+    pub fn new(recipe: &Recipe, detail: Detail) -> Training {
         Training {
-            n_stages,
+            n_stages: recipe.stages.len(),
+            has_validation: recipe.validation > 0,
             detail,
             is_terminal: io::stderr().is_terminal(),
             bar: ProgressBar::hidden(),
@@ -73,7 +82,12 @@ impl Training {
     /// Takes one event of training.
     pub fn event(&mut self, event: &Event<'_>) {
         match event {
-            Event::Phase { kind, phase, epochs, steps } => self.phase(*kind, *phase, *epochs, *steps),
+            Event::Phase {
+                kind,
+                phase,
+                epochs,
+                steps,
+            } => self.phase(*kind, *phase, *epochs, *steps),
             Event::Step { epoch, step, loss } => self.step(*epoch, *step, *loss),
             Event::Epoch(record) => self.epoch(record),
         }
@@ -97,7 +111,8 @@ impl Training {
         if !self.is_terminal {
             return;
         }
-        self.bar.set_position(((epoch - 1) * self.steps + step) as u64);
+        self.bar
+            .set_position(((epoch - 1) * self.steps + step) as u64);
         if !std::mem::replace(&mut self.began, true) {
             // A resumed stage begins in the middle.
             self.bar.reset_eta();
@@ -107,13 +122,16 @@ impl Training {
     }
 
     fn epoch(&mut self, record: &EpochRecord) {
-        self.last = format!(
-            "  train {}  validation {}  flips {:.3} %  starved {:.1} %",
-            percent(record.train_accuracy),
-            percent(record.val_accuracy),
-            100.0 * record.flip_ratio,
-            100.0 * record.starved
-        );
+        self.last = format!("  train {}", percent(record.train_accuracy));
+        if self.has_validation {
+            self.last
+                .push_str(&format!("  validation {}", percent(record.val_accuracy)));
+        }
+        if record.kind != StageKind::Float {
+            let (flips, starved) = (100.0 * record.flip_ratio, 100.0 * record.starved);
+            self.last
+                .push_str(&format!("  flips {flips:.3} %  starved {starved:.1} %"));
+        }
         let is_last = record.epoch == self.epochs;
         let is_due = is_last || self.detail == Detail::Epochs;
         if is_last && self.is_terminal {

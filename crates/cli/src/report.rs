@@ -22,7 +22,10 @@ pre { background: #f4f4f4; padding: .8rem; overflow-x: auto; line-height: 1.2; }
 impl Page {
     /// An empty page.
     pub fn new(title: &str) -> Page {
-        Page { title: title.into(), body: format!("<h1>{}</h1>\n", escape(title)) }
+        Page {
+            title: title.into(),
+            body: format!("<h1>{}</h1>\n", escape(title)),
+        }
     }
 
     /// A heading.
@@ -37,17 +40,22 @@ impl Page {
 
     /// Text with its lines as they are: commands, recipes, drawings.
     pub fn verbatim(&mut self, text: &str) {
-        self.body.push_str(&format!("<pre>{}</pre>\n", escape(text)));
+        self.body
+            .push_str(&format!("<pre>{}</pre>\n", escape(text)));
     }
 
     /// A table.
     pub fn table(&mut self, table: &Table) {
-        self.body.push_str(&format!("<div class=\"wide\">\n{}</div>\n", table.html()));
+        self.body
+            .push_str(&format!("<div class=\"wide\">\n{}</div>\n", table.html()));
     }
 
     /// A picture, with words for those who cannot see it.
     pub fn svg(&mut self, svg: &str, words: &str) {
-        self.body.push_str(&format!("<figure role=\"img\" aria-label=\"{}\">\n{svg}\n</figure>\n", escape(words)));
+        self.body.push_str(&format!(
+            "<figure role=\"img\" aria-label=\"{}\">\n{svg}\n</figure>\n",
+            escape(words)
+        ));
     }
 
     /// The page as HTML.

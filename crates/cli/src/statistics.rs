@@ -3,9 +3,10 @@
 //! In: a verified Program. Out: counts of weights, bytes, operations and thresholds, and their totals against
 //! the same layers in float32. Shown by `inspect`, cards and reports.
 
-use onebit_model::ProgramTypes;
-use onebit_model::program::{Cuts, Kind, Node, Op, Program, ThresholdValues, Thresholds};
+use onebit_compile::Reach;
+use onebit_model::program::{Cuts, Kind, Node, Op, Program, ThresholdValues, Thresholds, ValueId};
 use onebit_model::weights::Weights;
+use onebit_model::{IntRange, ProgramTypes};
 use serde_json::{Value, json};
 
 use crate::energy::Work;
@@ -28,7 +29,7 @@ pub struct LayerStatistics {
     pub weight_bits: u32,
     /// Weights that are zero.
     pub n_zeros: u64,
-    /// Bytes of weights and constants.
+    /// Bytes of weights and constants, as `.bnn` stores them.
     pub bytes: u64,
     /// Products of single bits for one image.
     pub bit_macs: u64,
@@ -72,12 +73,15 @@ pub struct Totals {
 
 /// Looks at every node of a verified Program.
 pub fn layers(program: &Program, types: &ProgramTypes) -> Vec<LayerStatistics> {
-    program.nodes.iter().enumerate().map(|(idx, node)| layer(node, idx, types)).collect()
+    (0..program.nodes.len())
+        .map(|idx| layer(program, idx, types))
+        .collect()
 }
 
-fn layer(node: &Node, idx: usize, types: &ProgramTypes) -> LayerStatistics {
+fn layer(program: &Program, idx: usize, types: &ProgramTypes) -> LayerStatistics {
+    let node = &program.nodes[idx];
     let operand = node.inputs[0];
-    let (input, output) = (types.of(operand), types.of(onebit_model::program::ValueId(idx + 1)));
+    let (input, output) = (types.of(operand), types.of(ValueId(idx + 1)));
     let mut found = LayerStatistics {
         name: node.name.clone(),
         op: "",
@@ -96,24 +100,29 @@ fn layer(node: &Node, idx: usize, types: &ProgramTypes) -> LayerStatistics {
     match &node.op {
         Op::Dense { weights, bias } => {
             found.op = "dense";
-            dense(&mut found, weights, bias.is_some(), input.kind);
+            dense(&mut found, weights, bias.as_deref(), input.kind);
         }
         Op::Threshold(thresholds) => {
             found.op = "threshold";
-            found.bytes = 4 * thresholds.flip.len() as u64;
+            found.bytes = match &thresholds.at {
+                ThresholdValues::Int(at) => int_bytes(at),
+                ThresholdValues::Real(at) => 4 * at.len() as u64,
+            };
             if thresholds.flip.contains(&true) {
                 found.bytes += thresholds.flip.len().div_ceil(8) as u64;
             }
-            found.thresholds = Some(threshold(thresholds, types.range(operand)));
+            found.thresholds = Some(threshold(thresholds, &|channel| {
+                reach(program, types, operand, channel)
+            }));
             found.work.int_ops = n_out;
         }
         Op::Quantize { cuts, .. } => {
             found.op = "quantize";
-            let n_cuts = match cuts {
-                Cuts::Int(cuts) => cuts.len(),
-                Cuts::Real(cuts) => cuts.len(),
+            let n_cuts;
+            (n_cuts, found.bytes) = match cuts {
+                Cuts::Int(cuts) => (cuts.len(), int_bytes(cuts)),
+                Cuts::Real(cuts) => (cuts.len(), 4 * cuts.len() as u64),
             };
-            found.bytes = 4 * n_cuts as u64;
             found.work.int_ops = n_out * n_cuts as u64;
         }
         Op::Affine { scale, .. } => {
@@ -132,15 +141,19 @@ fn layer(node: &Node, idx: usize, types: &ProgramTypes) -> LayerStatistics {
     found
 }
 
-fn dense(found: &mut LayerStatistics, weights: &Weights, has_bias: bool, input: Kind) {
+fn dense(found: &mut LayerStatistics, weights: &Weights, bias: Option<&[i32]>, input: Kind) {
     let (rows, cols) = (weights.n_rows() as u64, weights.n_cols() as u64);
-    let planes = if let Kind::Levels(bits) = input { u64::from(bits) } else { 1 };
-    let bias_bytes = if has_bias { 4 * rows } else { 0 };
+    let planes = if let Kind::Levels(bits) = input {
+        u64::from(bits)
+    } else {
+        1
+    };
+    let bias_bytes = bias.map_or(0, int_bytes);
     found.n_weights = rows * cols;
     found.bit_macs = rows * cols * planes;
     found.f32_bytes = 4 * (rows * cols + rows);
-    found.work.int_ops = if has_bias { rows } else { 0 };
-    let plane_bytes = (rows * cols).div_ceil(8);
+    found.work.int_ops = if bias.is_some() { rows } else { 0 };
+    let plane_bytes = rows * cols.div_ceil(8);
     match weights {
         Weights::Bits(_) => {
             found.weight_bits = 1;
@@ -150,27 +163,85 @@ fn dense(found: &mut LayerStatistics, weights: &Weights, has_bias: bool, input: 
         Weights::Ternary { .. } => {
             found.weight_bits = 2;
             found.bytes = 2 * plane_bytes + bias_bytes;
-            let nonzero: u64 = (0..weights.n_rows()).map(|row| u64::from(weights.row_nonzero(row))).sum();
+            let nonzero: u64 = (0..weights.n_rows())
+                .map(|row| u64::from(weights.row_nonzero(row)))
+                .sum();
             found.n_zeros = rows * cols - nonzero;
             found.work.ternary_macs = found.bit_macs;
         }
     }
 }
 
-fn threshold(thresholds: &Thresholds, range: Option<onebit_model::IntRange>) -> ThresholdStatistics {
+/// The least and greatest value of one channel: exact for the sums of a dense op, else those of all channels.
+fn reach(program: &Program, types: &ProgramTypes, id: ValueId, channel: usize) -> Option<IntRange> {
+    let producer = id.0.checked_sub(1).map(|idx| &program.nodes[idx]);
+    if let Some(Node {
+        op: Op::Dense { weights, bias },
+        inputs,
+        ..
+    }) = producer
+    {
+        let bias = bias.as_ref().map_or(0, |bias| bias[channel]);
+        let reach = Reach::of_row(weights, channel, bias, types.of(inputs[0]).kind);
+        return reach
+            .map(|reach| IntRange {
+                min: reach.min,
+                max: reach.max,
+            })
+            .or(types.range(id));
+    }
+    types.range(id)
+}
+
+fn threshold(
+    thresholds: &Thresholds,
+    reach: &dyn Fn(usize) -> Option<IntRange>,
+) -> ThresholdStatistics {
     let count = thresholds.flip.len();
     let n_flipped = thresholds.flip.iter().filter(|flip| **flip).count();
     let varying: Vec<f64> = match &thresholds.at {
         ThresholdValues::Int(at) => {
-            let is_open = |at: &&i32| range.is_none_or(|range| **at > range.min && **at <= range.max);
-            at.iter().filter(is_open).map(|&at| f64::from(at)).collect()
+            let is_open = |(channel, at): &(usize, &i32)| {
+                reach(*channel).is_none_or(|range| **at > range.min && **at <= range.max)
+            };
+            at.iter()
+                .enumerate()
+                .filter(is_open)
+                .map(|(_, &at)| f64::from(at))
+                .collect()
         }
-        ThresholdValues::Real(at) => at.iter().filter(|at| at.is_finite()).map(|&at| f64::from(at)).collect(),
+        ThresholdValues::Real(at) => at
+            .iter()
+            .filter(|at| at.is_finite())
+            .map(|&at| f64::from(at))
+            .collect(),
     };
-    let range = varying
-        .iter()
-        .fold(None, |found: Option<(f64, f64)>, &at| Some(found.map_or((at, at), |(low, high)| (low.min(at), high.max(at)))));
-    ThresholdStatistics { count, range, n_constant: count - varying.len(), n_flipped }
+    let range = varying.iter().fold(None, |found: Option<(f64, f64)>, &at| {
+        Some(found.map_or((at, at), |(low, high)| (low.min(at), high.max(at))))
+    });
+    ThresholdStatistics {
+        count,
+        range,
+        n_constant: count - varying.len(),
+        n_flipped,
+    }
+}
+
+/// Bytes of integers in a file: the narrowest of 1, 2 and 4 that holds them all, where the least value of a
+/// narrow type stands for `i32::MIN`.
+fn int_bytes(ints: &[i32]) -> u64 {
+    let fits = |max: i32| {
+        ints.iter()
+            .all(|&x| x == i32::MIN || (-max..=max).contains(&x))
+    };
+    let width = if fits(i8::MAX.into()) {
+        1
+    } else if fits(i16::MAX.into()) {
+        2
+    } else {
+        4
+    };
+    width * ints.len() as u64
 }
 
 /// Sums over all layers.
@@ -188,7 +259,11 @@ pub fn totals(layers: &[LayerStatistics]) -> Totals {
         sum.float_macs += work.float_macs;
         sum.bytes += work.bytes;
     }
-    totals.f32_work = Work { float_macs: totals.n_weights, bytes: totals.f32_bytes, ..Work::default() };
+    totals.f32_work = Work {
+        float_macs: totals.n_weights,
+        bytes: totals.f32_bytes,
+        ..Work::default()
+    };
     totals
 }
 
@@ -222,7 +297,10 @@ pub fn table(layers: &[LayerStatistics]) -> Table {
             zero,
             count(layer.bytes),
             count(layer.bit_macs),
-            layer.thresholds.as_ref().map_or(String::new(), ThresholdStatistics::text),
+            layer
+                .thresholds
+                .as_ref()
+                .map_or(String::new(), ThresholdStatistics::text),
         ]);
     }
     table
@@ -232,7 +310,10 @@ impl ThresholdStatistics {
     fn text(&self) -> String {
         let mut text = self.count.to_string();
         if let Some((low, high)) = self.range {
-            text.push_str(&format!(" in {low}..={high}"));
+            match low == high {
+                true => text.push_str(&format!(" at {low}")),
+                false => text.push_str(&format!(" in {low}..={high}")),
+            }
         }
         if self.n_constant > 0 {
             text.push_str(&format!(", {} constant", self.n_constant));
@@ -266,5 +347,23 @@ impl LayerStatistics {
                 "flipped": t.n_flipped,
             })),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use onebit_model::{bnn, verify};
+
+    #[test]
+    fn bytes_are_those_of_the_file() {
+        for seed in 0..100 {
+            let program = onebit_testkit::random_program(seed);
+            let types = verify(&program).unwrap();
+            let file = bnn::write(&program);
+            let header = u64::from_le_bytes(file[..8].try_into().unwrap());
+            let counted = totals(&layers(&program, &types)).bytes;
+            assert_eq!(counted, file.len() as u64 - 8 - header, "seed {seed}");
+        }
     }
 }

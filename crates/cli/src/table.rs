@@ -21,7 +21,10 @@ pub struct Table {
 impl Table {
     /// An empty table.
     pub fn new(headings: &[(&'static str, Align)]) -> Table {
-        Table { headings: headings.to_vec(), rows: Vec::new() }
+        Table {
+            headings: headings.to_vec(),
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row.
@@ -40,7 +43,12 @@ impl Table {
         let headings: Vec<String> = self.headings().map(String::from).collect();
         let all = || std::iter::once(&headings).chain(&self.rows);
         let widths: Vec<usize> = (0..headings.len())
-            .map(|column| all().map(|row| row[column].chars().count()).max().unwrap_or(0))
+            .map(|column| {
+                all()
+                    .map(|row| row[column].chars().count())
+                    .max()
+                    .unwrap_or(0)
+            })
             .collect();
         let lines: Vec<String> = all()
             .map(|row| {
@@ -69,14 +77,22 @@ impl Table {
         });
         text.push_str(&line(rules.collect()));
         for row in &self.rows {
-            text.push_str(&line(row.iter().map(|cell| cell.replace('|', "\\|")).collect()));
+            text.push_str(&line(
+                row.iter().map(|cell| cell.replace('|', "\\|")).collect(),
+            ));
         }
         text
     }
 
     /// An HTML table.
     pub fn html(&self) -> String {
-        let class = |align: Align| if align == Align::Right { " class=\"n\"" } else { "" };
+        let class = |align: Align| {
+            if align == Align::Right {
+                " class=\"n\""
+            } else {
+                ""
+            }
+        };
         let mut text = String::from("<table>\n<tr>");
         for (heading, align) in &self.headings {
             text.push_str(&format!("<th{}>{}</th>", class(*align), escape(heading)));
@@ -96,7 +112,10 @@ impl Table {
 
 /// Text as HTML shows it.
 pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 /// A whole number with a comma between thousands.
@@ -104,7 +123,7 @@ pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (idx, digit) in digits.chars().enumerate() {
-        if idx > 0 && (digits.len() - idx) % 3 == 0 {
+        if idx > 0 && (digits.len() - idx).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -117,12 +136,12 @@ pub fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
 }
 
-/// A number with the prefix (k, M, G, T) that leaves one to three digits before the point.
+/// A number with the prefix (k, M, G, T) that leaves one to three digits before the point, for a unit after it.
 pub fn with_prefix(number: f64) -> String {
-    let prefixes = [(1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")];
+    let prefixes = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
     match prefixes.into_iter().find(|(size, _)| number >= *size) {
-        Some((size, prefix)) => format!("{:.2}{prefix}", number / size),
-        None => format!("{number:.2} "),
+        Some((size, prefix)) => format!("{:.2} {prefix}", number / size),
+        None => format!("{number:.2}"),
     }
 }
 

@@ -17,6 +17,10 @@ use crate::simd::hash32;
 pub struct Augment {
     /// Largest shift in pixels each way.
     pub shift: usize,
+    /// Largest turn in degrees either way.
+    pub rotate: f32,
+    /// Largest change of size either way.
+    pub scale: f32,
     /// Whether to mirror half of the images.
     pub flip: bool,
     /// Changes from step to step.
@@ -27,9 +31,25 @@ impl Augment {
     /// Images as they are.
     pub const NONE: Augment = Augment {
         shift: 0,
+        rotate: 0.0,
+        scale: 0.0,
         flip: false,
         seed: 0,
     };
+
+    fn is_none(&self) -> bool {
+        self.shift == 0 && !self.warps() && !self.flip
+    }
+
+    fn warps(&self) -> bool {
+        self.rotate > 0.0 || self.scale > 0.0
+    }
+
+    /// Number `which` of example `index`, uniform in `[-1, 1)`.
+    fn uniform(&self, index: usize, which: u32) -> f32 {
+        let random = hash32(self.seed ^ which.wrapping_mul(0x6C8E_9CF5), index as u32);
+        random as f32 / 2f32.powi(31) - 1.0
+    }
 }
 
 /// Chooses the encoder a recipe asks for, fitting quantiles on the training split where it needs them.
@@ -128,7 +148,7 @@ impl Feeder {
                     .zip(indices)
                     .for_each(|(out, &index)| {
                         let image = &pixels[index * n..][..n];
-                        if augment.shift == 0 && !augment.flip {
+                        if augment.is_none() {
                             self.pixels(image, target, out);
                         } else {
                             self.pixels(&self.augmented(image, index, augment), target, out);
@@ -196,6 +216,9 @@ impl Feeder {
             [h, w] => [h, w, 1],
             _ => return image.to_vec(),
         };
+        if augment.warps() {
+            return warped(image, [h, w, c], index, augment);
+        }
         let random = hash32(augment.seed, index as u32);
         let span = 2 * augment.shift as u32 + 1;
         let dy = ((random >> 16) % span) as isize - augment.shift as isize;
@@ -217,6 +240,43 @@ impl Feeder {
         }
         out
     }
+}
+
+/// The image turned, scaled and moved by random amounts about its centre, sampled bilinearly; zeros outside.
+fn warped(image: &[u8], [h, w, c]: [usize; 3], index: usize, augment: Augment) -> Vec<u8> {
+    let angle = (augment.rotate * augment.uniform(index, 1)).to_radians();
+    let size = 1.0 + augment.scale * augment.uniform(index, 2);
+    let shift = augment.shift as f32;
+    let (dx, dy) = (
+        shift * augment.uniform(index, 3),
+        shift * augment.uniform(index, 4),
+    );
+    let mirror = augment.flip && augment.uniform(index, 5) < 0.0;
+    let (sin, cos) = (angle.sin() / size, angle.cos() / size);
+    let (cx, cy) = ((w as f32 - 1.0) / 2.0, (h as f32 - 1.0) / 2.0);
+    let pixel = |x: i32, y: i32, channel: usize| {
+        if x < 0 || y < 0 || x >= w as i32 || y >= h as i32 {
+            return 0.0;
+        }
+        f32::from(image[(y as usize * w + x as usize) * c + channel])
+    };
+    let mut out = vec![0u8; image.len()];
+    for y in 0..h {
+        for x in 0..w {
+            let (tx, ty) = (x as f32 - cx - dx, y as f32 - cy - dy);
+            let from_x = cx + (cos * tx + sin * ty) * if mirror { -1.0 } else { 1.0 };
+            let from_y = cy - sin * tx + cos * ty;
+            let (x0, y0) = (from_x.floor(), from_y.floor());
+            let (fx, fy) = (from_x - x0, from_y - y0);
+            let (x0, y0) = (x0 as i32, y0 as i32);
+            for channel in 0..c {
+                let top = pixel(x0, y0, channel) * (1.0 - fx) + pixel(x0 + 1, y0, channel) * fx;
+                let low = pixel(x0, y0 + 1, channel) * (1.0 - fx) + pixel(x0 + 1, y0 + 1, channel) * fx;
+                out[(y * w + x) * c + channel] = (top * (1.0 - fy) + low * fy).round() as u8;
+            }
+        }
+    }
+    out
 }
 
 fn fill(out: &mut [f32], image: &[u8], f: impl Fn(u8) -> f32) {
@@ -255,16 +315,26 @@ mod tests {
         let data = split(vec![1, 2, 3, 4]);
         let mut seen = std::collections::BTreeSet::new();
         for seed in 0..200 {
-            let augment = Augment {
-                shift: 1,
-                flip: false,
-                seed,
-            };
+            let augment = Augment { shift: 1, seed, ..Augment::NONE };
             let batch = feeder.batch(&data, &[0], Target::Codes, augment);
             seen.insert(values(&batch).iter().map(|&v| v as u8).collect::<Vec<_>>());
         }
         assert_eq!(seen.len(), 9, "nine offsets of one pixel: {seen:?}");
         assert!(seen.contains(&vec![1, 2, 3, 4]) && seen.contains(&vec![4, 0, 0, 0]));
+    }
+
+    #[test]
+    fn a_warp_without_amounts_changes_nothing_and_a_quarter_turn_turns() {
+        let image: Vec<u8> = (0..25).map(|i| i * 10).collect();
+        let still = Augment { seed: 3, rotate: 1e-6, ..Augment::NONE };
+        assert_eq!(warped(&image, [5, 5, 1], 0, still), image);
+        // A turn by a known angle: the seed for which the random share of 45 degrees is nearest to 1.
+        let near = |seed: u32| Augment { seed, rotate: 90.0, ..Augment::NONE };
+        let seed = (0..20_000).max_by(|&a, &b| near(a).uniform(0, 1).total_cmp(&near(b).uniform(0, 1))).unwrap();
+        let turned = warped(&image, [5, 5, 1], 0, near(seed));
+        // Clockwise by 90 degrees or the other way: the corner moves to a neighbouring corner, the centre stays.
+        assert_eq!(turned[12], image[12]);
+        assert!(turned[0].abs_diff(image[20]) <= 2 || turned[0].abs_diff(image[4]) <= 2, "{turned:?}");
     }
 
     #[test]

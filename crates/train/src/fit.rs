@@ -180,11 +180,19 @@ pub fn fit(
     observer: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Result<Outcome, FitError> {
     recipe.check()?;
+    keep_freed_pages();
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(options.threads)
         .build()
         .map_err(|e| FitError::Threads(e.to_string()))?;
     pool.install(|| Run::open(recipe, data, options)?.train(stop, observer))
+}
+
+/// Frees one large block, after which glibc keeps freed memory instead of handing it back to the system
+/// after every step: its thresholds follow the largest block freed. Elsewhere this does nothing.
+fn keep_freed_pages() {
+    const LARGEST_THAT_COUNTS: usize = 32 << 20;
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGEST_THAT_COUNTS - 8192)));
 }
 
 /// A run in progress.
@@ -447,6 +455,8 @@ impl<'a> Run<'a> {
     ) -> f32 {
         let augment = Augment {
             shift: stage.augment_shift,
+            rotate: stage.augment_rotate,
+            scale: stage.augment_scale,
             flip: stage.augment_flip,
             seed,
         };

@@ -139,6 +139,12 @@ pub struct Stage {
     /// Images are shifted by up to this many pixels each way; 0 is none.
     #[serde(default)]
     pub augment_shift: usize,
+    /// Images are turned by up to this many degrees either way.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub augment_rotate: f32,
+    /// Images are scaled by up to this share either way, in `[0, 1)`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub augment_scale: f32,
     /// Images are mirrored left to right half of the time.
     #[serde(default)]
     pub augment_flip: bool,
@@ -194,6 +200,9 @@ pub enum EstimatorName {
     Clipped,
 }
 
+fn is_zero(value: &f32) -> bool {
+    *value == 0.0
+}
 fn default_seed() -> u64 {
     1
 }
@@ -371,6 +380,12 @@ impl Stage {
                     format!("is {value}, must be at least 0 and below 1"),
                 );
             }
+        }
+        if !(0.0..=45.0).contains(&self.augment_rotate) {
+            return bad(key("augment_rotate"), "must be 0 to 45 degrees");
+        }
+        if !(0.0..=0.5).contains(&self.augment_scale) {
+            return bad(key("augment_scale"), "must be 0 to 0.5");
         }
         if self.augment_shift > 16 {
             return bad(key("augment_shift"), "must be 0 to 16");

@@ -52,7 +52,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let model = modelfile::load(&args.model)?;
     if args.json {
         let isa = *isas.last().expect("there is always an instruction set");
-        return say_json(&measured_json(&measure(&model, isa, args, args.batch.unwrap_or(256))?));
+        return say_json(&measured_json(&measure(
+            &model,
+            isa,
+            args,
+            args.batch.unwrap_or(256),
+        )?));
     }
     let batches = args.batch.map_or(vec![1, 256], |batch| vec![batch]);
     let mut reports = Vec::new();
@@ -70,7 +75,9 @@ fn isas(args: &Args) -> Result<Vec<Isa>, Failure> {
     if let Some(name) = &args.isa {
         return match Engine::parse(name)? {
             Engine::Isa(isa) => Ok(vec![isa]),
-            _ => misuse(format!("`{name}` is no instruction set; use scalar, avx2, avx512 or neon")),
+            _ => misuse(format!(
+                "`{name}` is no instruction set; use scalar, avx2, avx512 or neon"
+            )),
         };
     }
     if args.json || std::env::var_os("ONEBIT_ISA").is_some() {
@@ -82,8 +89,18 @@ fn isas(args: &Args) -> Result<Vec<Isa>, Failure> {
 fn measure(model: &Model, isa: Isa, args: &Args, batch: usize) -> Result<BenchReport, Failure> {
     check(model, isa, args.threads)?;
     let fail = |error: &dyn std::fmt::Display| Failure::Failed(format!("{}: {error}", isa.name()));
-    let plan = Plan::new(&model.program, &PlanOptions { isa, threads: args.threads }).map_err(|error| fail(&error))?;
-    let options = BenchOptions { batch, duration: Duration::from_secs_f64(args.seconds) };
+    let plan = Plan::new(
+        &model.program,
+        &PlanOptions {
+            isa,
+            threads: args.threads,
+        },
+    )
+    .map_err(|error| fail(&error))?;
+    let options = BenchOptions {
+        batch,
+        duration: Duration::from_secs_f64(args.seconds),
+    };
     bench(&plan, &options).map_err(|error| fail(&error))
 }
 
@@ -100,9 +117,21 @@ fn check(model: &Model, isa: Isa, threads: usize) -> Result<(), Failure> {
     // Alone, and in a batch: the two may use different kernels.
     let mut found = Vec::new();
     for idx in 0..4 {
-        found.extend(bits(&fast(&model.program, isa, &examples, idx..idx + 1, 1)?));
+        found.extend(bits(&fast(
+            &model.program,
+            isa,
+            &examples,
+            idx..idx + 1,
+            1,
+        )?));
     }
-    found.extend(bits(&fast(&model.program, isa, &examples, 4..N_CHECKED, threads)?));
+    found.extend(bits(&fast(
+        &model.program,
+        isa,
+        &examples,
+        4..N_CHECKED,
+        threads,
+    )?));
     if found != bits(&expected) {
         return failed(format!(
             "{} gives other answers than the interpreter, so nothing was measured; see `onebit verify`",
@@ -140,7 +169,10 @@ fn text(model: &Model, reports: &[BenchReport]) -> String {
         ]);
     }
     let mut lines = vec![
-        format!("{}: answers checked against the interpreter before each measurement", model.program.name),
+        format!(
+            "{}: answers checked against the interpreter before each measurement",
+            model.program.name
+        ),
         String::new(),
         table.text(),
     ];
@@ -148,10 +180,13 @@ fn text(model: &Model, reports: &[BenchReport]) -> String {
         let peak = with_prefix(last.peak.bit_macs_per_s);
         lines.push(String::new());
         lines.push(format!(
-            "Peak is XOR, population count and add on one core, measured here: {peak}bit-MAC/s on {}.",
+            "Peak is XOR, population count and add on one core, measured here: {peak} bit-MAC/s on {}.",
             last.isa
         ));
-        lines.push(format!("Layers on {}, batch {}, one thread:", last.isa, last.batch));
+        lines.push(format!(
+            "Layers on {}, batch {}, one thread:",
+            last.isa, last.batch
+        ));
         lines.push(layers(last).text());
     }
     lines.join("\n")
@@ -166,7 +201,11 @@ fn layers(report: &BenchReport) -> Table {
         ("bit-MAC/s", Align::Right),
     ]);
     for layer in &report.layers {
-        let rate = if layer.info.bit_macs == 0 { String::new() } else { with_prefix(layer.bit_macs_per_s) };
+        let rate = if layer.info.bit_macs == 0 {
+            String::new()
+        } else {
+            with_prefix(layer.bit_macs_per_s)
+        };
         table.row(vec![
             layer.info.name.clone(),
             layer.info.kernel.into(),

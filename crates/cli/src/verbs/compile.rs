@@ -33,7 +33,10 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let model = modelfile::load(&args.model)?;
-    let options = Options { direction: !args.keep_flips, constant_channels: args.drop_constant };
+    let options = Options {
+        direction: !args.keep_flips,
+        constant_channels: args.drop_constant,
+    };
     let program = match &model.net {
         Some(net) => compile(net, &options)?,
         None if args.text && args.output.is_none() => model.program,

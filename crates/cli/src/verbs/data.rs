@@ -56,17 +56,32 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 fn get(name: &str, dest: Option<&PathBuf>) -> Result<(), Failure> {
     let Some(folder) = dest.cloned().or_else(onebit_data::download_folder) else {
-        return failed("there is no folder to download to: set ONEBIT_DATA or HOME, or name one with --dest");
+        return failed(
+            "there is no folder to download to: set ONEBIT_DATA or HOME, or name one with --dest",
+        );
     };
     let mut bar: Option<ProgressBar> = None;
     let mut tell = |progress: Progress<'_>| match progress {
         Progress::Kept { file } => note(format!("{file}: is there already")),
-        Progress::Started { file, url, resumed_at } => {
-            let from = if resumed_at > 0 { format!(", going on at byte {resumed_at}") } else { String::new() };
+        Progress::Started {
+            file,
+            url,
+            resumed_at,
+        } => {
+            let from = if resumed_at > 0 {
+                format!(", going on at byte {resumed_at}")
+            } else {
+                String::new()
+            };
             note(format!("{file}: from {url}{from}"));
         }
-        Progress::Received { file, n_bytes, total } => {
-            bar.get_or_insert_with(|| bytes_bar(total, file)).set_position(n_bytes);
+        Progress::Received {
+            file,
+            n_bytes,
+            total,
+        } => {
+            bar.get_or_insert_with(|| bytes_bar(total, file))
+                .set_position(n_bytes);
         }
         Progress::Failed { file, problem } => {
             clear(&mut bar);
@@ -97,7 +112,12 @@ fn list(json: bool) -> Result<(), Failure> {
             .flatten()
             .flatten()
             .filter(|entry| entry.path().is_dir())
-            .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path().display().to_string()))
+            .map(|entry| {
+                (
+                    entry.file_name().to_string_lossy().into_owned(),
+                    entry.path().display().to_string(),
+                )
+            })
             .filter(|(name, _)| !found.iter().any(|(known, _)| known == name))
             .collect();
         here.sort();
@@ -109,11 +129,16 @@ fn list(json: bool) -> Result<(), Failure> {
         }
     }
     if json {
-        let sets: Vec<Value> = found.iter().map(|(name, at)| json!({ "name": name, "where": at })).collect();
+        let sets: Vec<Value> = found
+            .iter()
+            .map(|(name, at)| json!({ "name": name, "where": at }))
+            .collect();
         return say_json(&json!({ "sets": sets }));
     }
     let mut table = Table::new(&[("name", Align::Left), ("where", Align::Left)]);
-    found.into_iter().for_each(|(name, at)| table.row(vec![name, at]));
+    found
+        .into_iter()
+        .for_each(|(name, at)| table.row(vec![name, at]));
     say(table.text())
 }
 
@@ -140,10 +165,18 @@ fn show(set: &str, json: bool) -> Result<(), Failure> {
         kind(&data.train),
         data.n_classes
     )];
-    let mut table = Table::new(&[("class", Align::Left), ("training", Align::Right), ("test", Align::Right)]);
+    let mut table = Table::new(&[
+        ("class", Align::Left),
+        ("training", Align::Right),
+        ("test", Align::Right),
+    ]);
     let (train, test) = (counts(&data, &data.train), counts(&data, &data.test));
     for ((name, train), test) in data.class_names.iter().zip(train).zip(test) {
-        table.row(vec![name.clone(), grouped(train as u64), grouped(test as u64)]);
+        table.row(vec![
+            name.clone(),
+            grouped(train as u64),
+            grouped(test as u64),
+        ]);
     }
     lines.push(table.text());
     lines.extend(pictures(&data));
@@ -168,7 +201,9 @@ fn counts(data: &Dataset, split: &Split) -> Vec<usize> {
 /// The first test examples, if they are images.
 fn pictures(data: &Dataset) -> Option<String> {
     let shape = image_shape(&data.shape)?;
-    let Features::U8(pixels) = &data.test.features else { return None };
+    let Features::U8(pixels) = &data.test.features else {
+        return None;
+    };
     let n = data.test.n_features();
     let n_pictures = n_beside(shape).min(data.test.len());
     let pictures: Vec<Picture<'_>> = (0..n_pictures)

@@ -43,7 +43,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let recipe = Recipe::parse(RECIPE).expect("the embedded recipe is read by a test");
     let data = digits();
     let threads = n_threads(args.threads);
-    say("onebit demo: train a network of single bits on handwritten digits, lower it to a bitwise program,")?;
+    say(
+        "onebit demo: train a network of single bits on handwritten digits, lower it to a bitwise program,",
+    )?;
     say("prove the two equal and run it. Everything is built in; this takes well under a minute.")?;
     say("")?;
     say(format!(
@@ -53,12 +55,24 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     ))?;
     say(format!(
         "train     {} epochs of bits, then a float32 twin for comparison, on {threads} thread{} ...",
-        recipe.stages.iter().map(|stage| stage.epochs).sum::<usize>(),
+        recipe
+            .stages
+            .iter()
+            .map(|stage| stage.epochs)
+            .sum::<usize>(),
         if threads == 1 { "" } else { "s" }
     ))?;
     let outcome = train(args, &recipe, &data, threads)?;
-    let seconds: f64 = outcome.history.iter().filter(|r| finish::is_bitwise(r)).map(|r| r.seconds).sum();
-    say(format!("          done in {:.1} s, {seconds:.1} s of it for the bits", began.elapsed().as_secs_f64()))?;
+    let seconds: f64 = outcome
+        .history
+        .iter()
+        .filter(|r| finish::is_bitwise(r))
+        .map(|r| r.seconds)
+        .sum();
+    say(format!(
+        "          done in {:.1} s, {seconds:.1} s of it for the bits",
+        began.elapsed().as_secs_f64()
+    ))?;
     let job = Job {
         recipe: &recipe,
         recipe_text: RECIPE,
@@ -69,7 +83,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         threads,
     };
     let finished = finish::prove(&job)?;
-    say(format!("lower     {} {} bit weights become {} ops", finish::topology(&job), grouped(finished.totals.n_weights), finished.program.nodes.len()))?;
+    say(format!(
+        "lower     {} {} bit weights become {} ops",
+        finish::topology(&job),
+        grouped(finished.totals.n_weights),
+        finished.program.nodes.len()
+    ))?;
     say(format!(
         "prove     {} give the same bits in every layer for all {} test images",
         finished.engines.join(", "),
@@ -81,20 +100,41 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     say(pictures(&data, &finished))?;
     finish::write(&job, &finished)?;
     say("")?;
-    say(format!("report    {}", args.out.join("report.html").display()))?;
-    say(format!("network   {} ({} bytes)", args.out.join("demo.bnn").display(), grouped(finished.n_bytes as u64)))?;
-    say(format!("next      onebit inspect {0}; onebit bench {0}", args.out.join("demo.bnn").display()))?;
-    say(format!("          {:.1} s in all", began.elapsed().as_secs_f64()))
+    say(format!(
+        "report    {}",
+        args.out.join("report.html").display()
+    ))?;
+    say(format!(
+        "network   {} ({} bytes)",
+        args.out.join("demo.bnn").display(),
+        grouped(finished.n_bytes as u64)
+    ))?;
+    say(format!(
+        "next      onebit inspect {0}; onebit bench {0}",
+        args.out.join("demo.bnn").display()
+    ))?;
+    say(format!(
+        "          {:.1} s in all",
+        began.elapsed().as_secs_f64()
+    ))
 }
 
 fn train(args: &Args, recipe: &Recipe, data: &Dataset, threads: usize) -> Result<Outcome, Failure> {
     let stop = stop_flag()?;
-    let options = FitOptions { run_dir: args.out.clone(), resume: false, threads };
-    let mut training = Training::new(recipe.stages.len(), Detail::Stages);
-    let fitted = fit(recipe, data, &options, &stop, &mut |event| training.event(&event));
+    let options = FitOptions {
+        run_dir: args.out.clone(),
+        resume: false,
+        threads,
+    };
+    let mut training = Training::new(recipe, Detail::Stages);
+    let fitted = fit(recipe, data, &options, &stop, &mut |event| {
+        training.event(&event)
+    });
     training.finish();
     fitted.map_err(|error| match error {
-        FitError::Stopped { .. } => Failure::Interrupted("stopped; start again with: onebit demo".into()),
+        FitError::Stopped { .. } => {
+            Failure::Interrupted("stopped; start again with: onebit demo".into())
+        }
         other => Failure::Failed(other.to_string()),
     })
 }
@@ -102,12 +142,27 @@ fn train(args: &Args, recipe: &Recipe, data: &Dataset, threads: usize) -> Result
 /// Bits against float32: accuracy, size, speed.
 fn comparison(outcome: &Outcome, finished: &Finished, data: &Dataset) -> Result<Table, Failure> {
     let examples = from_split(data, &data.test, &finished.program.input)?;
-    let mut table = Table::new(&[("", Align::Left), ("bits", Align::Right), ("float32", Align::Right)]);
-    let twin = outcome.twin.as_ref().map_or(String::new(), |twin| percent(twin.accuracy()));
-    table.row(vec!["test accuracy".into(), percent(finished.test.accuracy()), twin]);
+    let mut table = Table::new(&[
+        ("", Align::Left),
+        ("bits", Align::Right),
+        ("float32", Align::Right),
+    ]);
+    let twin = outcome
+        .twin
+        .as_ref()
+        .map_or(String::new(), |twin| percent(twin.accuracy()));
+    table.row(vec![
+        "test accuracy".into(),
+        percent(finished.test.accuracy()),
+        twin,
+    ]);
     let errors = |report: &TestReport| (report.total - report.correct).to_string();
     let twin_errors = outcome.twin.as_ref().map_or(String::new(), errors);
-    table.row(vec![format!("errors in {}", finished.test.total), errors(&finished.test), twin_errors]);
+    table.row(vec![
+        format!("errors in {}", finished.test.total),
+        errors(&finished.test),
+        twin_errors,
+    ]);
     table.row(vec![
         "size in bytes".into(),
         grouped(finished.n_bytes as u64),
@@ -116,24 +171,43 @@ fn comparison(outcome: &Outcome, finished: &Finished, data: &Dataset) -> Result<
     let float = float_rate(outcome, &examples)?;
     let (one, _) = rate(finished, 1)?;
     let (many, isa) = rate(finished, 256)?;
-    let images = |rate: f64| format!("{}images/s", with_prefix(rate));
-    table.row(vec![format!("speed, one image ({isa})"), images(one), images(float)]);
-    table.row(vec![format!("speed, batch 256 ({isa})"), images(many), String::new()]);
+    let images = |rate: f64| format!("{} images/s", with_prefix(rate));
+    table.row(vec![
+        format!("speed, one image ({isa})"),
+        images(one),
+        images(float),
+    ]);
+    table.row(vec![
+        format!("speed, batch 256 ({isa})"),
+        images(many),
+        String::new(),
+    ]);
     Ok(table)
 }
 
 /// Images a second on one thread, and the instruction set.
 fn rate(finished: &Finished, batch: usize) -> Result<(f64, &'static str), Failure> {
     let fail = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
-    let Engine::Isa(isa) = Engine::fastest()? else { unreachable!("the fastest engine is never the interpreter") };
-    let plan = Plan::new(&finished.program, &PlanOptions { isa, threads: 1 }).map_err(|error| fail(&error))?;
-    let report = bench(&plan, &BenchOptions { batch, duration: MEASURE }).map_err(|error| fail(&error))?;
+    let Engine::Isa(isa) = Engine::fastest()? else {
+        unreachable!("the fastest engine is never the interpreter")
+    };
+    let plan = Plan::new(&finished.program, &PlanOptions { isa, threads: 1 })
+        .map_err(|error| fail(&error))?;
+    let report = bench(
+        &plan,
+        &BenchOptions {
+            batch,
+            duration: MEASURE,
+        },
+    )
+    .map_err(|error| fail(&error))?;
     Ok((report.images_per_s, isa.name()))
 }
 
 /// Images a second of the same layers in float32 arithmetic, one image at a time on one thread.
 fn float_rate(outcome: &Outcome, examples: &Examples) -> Result<f64, Failure> {
-    let evaluator = Evaluator::new(&outcome.net).map_err(|error| Failure::Failed(error.to_string()))?;
+    let evaluator =
+        Evaluator::new(&outcome.net).map_err(|error| Failure::Failed(error.to_string()))?;
     let began = Instant::now();
     let mut n = 0;
     while began.elapsed() < MEASURE {
@@ -145,7 +219,8 @@ fn float_rate(outcome: &Outcome, examples: &Examples) -> Result<f64, Failure> {
 
 /// A few test images with what the bits make of them; the last one is a mistake if there is any.
 fn pictures(data: &Dataset, finished: &Finished) -> String {
-    let (Some(shape), Features::U8(pixels)) = (image_shape(&data.shape), &data.test.features) else {
+    let (Some(shape), Features::U8(pixels)) = (image_shape(&data.shape), &data.test.features)
+    else {
         return String::new();
     };
     let n = data.test.n_features();
@@ -162,7 +237,11 @@ fn pictures(data: &Dataset, finished: &Finished) -> String {
             true => format!("is a {class}"),
             false => format!("{class}, is {}", label(idx)),
         };
-        Picture { pixels: &pixels[idx * n..][..n], shape, caption }
+        Picture {
+            pixels: &pixels[idx * n..][..n],
+            shape,
+            caption,
+        }
     };
     row(&shown.into_iter().map(picture).collect::<Vec<_>>())
 }

@@ -39,7 +39,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         None => Engine::fastest()?,
     };
     let score = score(&model, engine, &args.data, n_threads(args.threads))?;
-    let Score { data, correct, total } = &score;
+    let Score {
+        data,
+        correct,
+        total,
+    } = &score;
     if args.json {
         return say_json(&json!({
             "model": model.program.name,
@@ -85,8 +89,16 @@ fn score(model: &Model, engine: Engine, data: &str, threads: usize) -> Result<Sc
         ));
     }
     let examples = from_split(&data, &data.test, &model.program.input)?;
-    let net = if engine == Engine::Net { model.net_beside()? } else { None };
+    let net = if engine == Engine::Net {
+        model.net_beside()?
+    } else {
+        None
+    };
     let classes = answers(engine, model, net.as_ref(), &examples, threads)?.classes(width);
     let correct = engine::n_correct(&classes, &data.test.labels);
-    Ok(Score { data: data.name, correct, total: data.test.len() })
+    Ok(Score {
+        data: data.name,
+        correct,
+        total: data.test.len(),
+    })
 }

@@ -51,7 +51,10 @@ fn as_text(model: &Model, layers: &[LayerStatistics], totals: &Totals) -> String
     lines.push(statistics::table(layers).text());
     lines.push(String::new());
     lines.push(size_line(model, totals));
-    lines.push(format!("work     {} bit-MACs an image", grouped(totals.bit_macs)));
+    lines.push(format!(
+        "work     {} bit-MACs an image",
+        grouped(totals.bit_macs)
+    ));
     let (bits, float) = (totals.work.estimate(), totals.f32_work.estimate());
     let with_sram = |e: crate::energy::Estimate| energy(e.compute + e.sram);
     lines.push(format!(

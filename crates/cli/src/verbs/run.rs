@@ -44,9 +44,23 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         None => Engine::fastest()?,
     };
     let array = read(&args.input)?;
-    let examples = from_array(&args.input.display().to_string(), array, &model.program.input)?;
-    let net = if engine == Engine::Net { model.net_beside()? } else { None };
-    let answers = answers(engine, &model, net.as_ref(), &examples, n_threads(args.threads))?;
+    let examples = from_array(
+        &args.input.display().to_string(),
+        array,
+        &model.program.input,
+    )?;
+    let net = if engine == Engine::Net {
+        model.net_beside()?
+    } else {
+        None
+    };
+    let answers = answers(
+        engine,
+        &model,
+        net.as_ref(),
+        &examples,
+        n_threads(args.threads),
+    )?;
     match &args.output {
         Some(path) => write(path, &model, examples.n, answers),
         None => say(table(&model, &answers).text()),
@@ -63,7 +77,10 @@ fn read(path: &Path) -> Result<Array, Failure> {
         .take(MAX_STDIN)
         .read_to_end(&mut bytes)
         .map_err(|error| Failure::Failed(format!("cannot read standard input: {error}")))?;
-    Ok(onebit_data::parse_input(Path::new("standard input"), &bytes)?)
+    Ok(onebit_data::parse_input(
+        Path::new("standard input"),
+        &bytes,
+    )?)
 }
 
 fn write(path: &Path, model: &Model, n: usize, answers: Answers) -> Result<(), Failure> {
@@ -80,7 +97,11 @@ fn write(path: &Path, model: &Model, n: usize, answers: Answers) -> Result<(), F
 fn table(model: &Model, answers: &Answers) -> Table {
     let width = model.n_outputs();
     let is_class = width == 1 && model.types.of(model.program.output).kind == Kind::Int;
-    let mut table = Table::new(&[("index", Align::Right), ("class", Align::Left), ("scores", Align::Left)]);
+    let mut table = Table::new(&[
+        ("index", Align::Right),
+        ("class", Align::Left),
+        ("scores", Align::Left),
+    ]);
     for (idx, class) in answers.classes(width).into_iter().enumerate() {
         let range = idx * width..(idx + 1) * width;
         let scores: Vec<String> = match answers {
@@ -88,7 +109,11 @@ fn table(model: &Model, answers: &Answers) -> Table {
             Answers::Int(x) => x[range].iter().map(|x| format!("{x:>5}")).collect(),
             Answers::Real(x) => x[range].iter().map(|x| format!("{x:>9.3}")).collect(),
         };
-        table.row(vec![idx.to_string(), model.class_name(class), scores.join(" ")]);
+        table.row(vec![
+            idx.to_string(),
+            model.class_name(class),
+            scores.join(" "),
+        ]);
     }
     table
 }

@@ -42,16 +42,25 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let (text, recipe) = read_recipe(args)?;
-    let dir = args.out.clone().unwrap_or_else(|| Path::new("runs").join(&recipe.name));
+    let dir = args
+        .out
+        .clone()
+        .unwrap_or_else(|| Path::new("runs").join(&recipe.name));
     check_folder(args, &dir)?;
     let opened = onebit_data::open_with(&recipe.data, &onebit_data::OpenOptions::default())?;
     opened.notes.iter().for_each(note);
     let data = opened.dataset;
     let threads = n_threads(args.threads);
     let stop = stop_flag()?;
-    let mut training = Training::new(recipe.stages.len(), Detail::Epochs);
-    let options = FitOptions { run_dir: dir.clone(), resume: args.resume, threads };
-    let fitted = fit(&recipe, &data, &options, &stop, &mut |event| training.event(&event));
+    let mut training = Training::new(&recipe, Detail::Epochs);
+    let options = FitOptions {
+        run_dir: dir.clone(),
+        resume: args.resume,
+        threads,
+    };
+    let fitted = fit(&recipe, &data, &options, &stop, &mut |event| {
+        training.event(&event)
+    });
     training.finish();
     let outcome = fitted.map_err(|error| explain(error, args, &dir))?;
     let job = Job {
@@ -71,21 +80,40 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 fn tell(job: &Job<'_>, finished: &finish::Finished, outcome: &Outcome) -> Result<(), Failure> {
     let name = &job.recipe.name;
     let test = &finished.test;
-    say(format!("test      {} right ({} of {})", percent(test.accuracy()), test.correct, test.total))?;
+    say(format!(
+        "test      {} right ({} of {})",
+        percent(test.accuracy()),
+        test.correct,
+        test.total
+    ))?;
     if let Some(twin) = &outcome.twin {
         let gap = 100.0 * (test.accuracy() - twin.accuracy());
-        say(format!("twin      {} in float32, gap {gap:+.2} points", percent(twin.accuracy())))?;
+        say(format!(
+            "twin      {} in float32, gap {gap:+.2} points",
+            percent(twin.accuracy())
+        ))?;
     }
-    say(format!("proof     {} agree on all {} test examples", finished.engines.join(", "), test.total))?;
+    say(format!(
+        "proof     {} agree on all {} test examples",
+        finished.engines.join(", "),
+        test.total
+    ))?;
     say(format!("size      {}", finish::size(finished)))?;
-    say(format!("files     {}: {name}.bnn, {name}.net, {name}.md, report.html", job.dir.display()))
+    say(format!(
+        "files     {}: {name}.bnn, {name}.net, {name}.md, report.html",
+        job.dir.display()
+    ))
 }
 
 /// The recipe's own text, and the recipe with what the command line changes.
 fn read_recipe(args: &Args) -> Result<(String, Recipe), Failure> {
     let path = args.recipe.display();
-    let text = std::fs::read_to_string(&args.recipe)
-        .map_err(|error| Failure::Failed(format!("{path}: cannot read the recipe: {error}; {}", remedy(&error))))?;
+    let text = std::fs::read_to_string(&args.recipe).map_err(|error| {
+        Failure::Failed(format!(
+            "{path}: cannot read the recipe: {error}; {}",
+            remedy(&error)
+        ))
+    })?;
     let wrong = |error| Failure::Failed(format!("{path}: {error}"));
     let mut recipe = Recipe::parse(&text).map_err(wrong)?;
     if let Some(data) = &args.data {
@@ -93,7 +121,9 @@ fn read_recipe(args: &Args) -> Result<(String, Recipe), Failure> {
     }
     if let Some(name) = &args.name {
         recipe.name.clone_from(name);
-        recipe.check().map_err(|error| Failure::Misuse(format!("--name: {error}")))?;
+        recipe
+            .check()
+            .map_err(|error| Failure::Misuse(format!("--name: {error}")))?;
     }
     Ok((text, recipe))
 }
@@ -102,7 +132,10 @@ fn read_recipe(args: &Args) -> Result<(String, Recipe), Failure> {
 fn check_folder(args: &Args, dir: &Path) -> Result<(), Failure> {
     let checkpoint = dir.join("last.ckpt");
     if args.resume && !checkpoint.is_file() {
-        note(format!("{}: no checkpoint to resume from, starting afresh", dir.display()));
+        note(format!(
+            "{}: no checkpoint to resume from, starting afresh",
+            dir.display()
+        ));
     }
     if !args.resume && !args.overwrite && checkpoint.is_file() {
         return misuse(format!(
@@ -122,7 +155,9 @@ fn explain(error: FitError, args: &Args, dir: &Path) -> Failure {
                 "there is no checkpoint yet".into()
             };
             let command = train_command(args, dir) + " --resume";
-            Failure::Interrupted(format!("stopped in epoch {epoch}; {kept}; go on with:\n  {command}"))
+            Failure::Interrupted(format!(
+                "stopped in epoch {epoch}; {kept}; go on with:\n  {command}"
+            ))
         }
         FitError::Recipe(error) => Failure::Failed(format!("{}: {error}", args.recipe.display())),
         FitError::Mismatch { .. } => Failure::Failed(format!("{}: {error}", args.recipe.display())),
@@ -132,7 +167,11 @@ fn explain(error: FitError, args: &Args, dir: &Path) -> Failure {
 
 /// What was typed, without what belongs to one moment only.
 fn train_command(args: &Args, dir: &Path) -> String {
-    let mut words = vec!["onebit".to_string(), "train".into(), quoted(&args.recipe.display().to_string())];
+    let mut words = vec![
+        "onebit".to_string(),
+        "train".into(),
+        quoted(&args.recipe.display().to_string()),
+    ];
     if let Some(data) = &args.data {
         words.extend(["--data".into(), quoted(data)]);
     }
@@ -147,7 +186,11 @@ fn train_command(args: &Args, dir: &Path) -> String {
 }
 
 fn commands(args: &Args, recipe: &Recipe, dir: &Path) -> Vec<String> {
-    let model = quoted(&dir.join(format!("{}.bnn", recipe.name)).display().to_string());
+    let model = quoted(
+        &dir.join(format!("{}.bnn", recipe.name))
+            .display()
+            .to_string(),
+    );
     let data = quoted(&recipe.data);
     vec![
         train_command(args, dir),
@@ -159,7 +202,11 @@ fn commands(args: &Args, recipe: &Recipe, dir: &Path) -> Vec<String> {
 /// A word as a shell reads it back.
 fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./-+=:,@".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.into()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use onebit_model::net::Net;
 use serde_json::json;
 
-use crate::agree::{Agreement, Subject, all_engines, compare};
+use crate::agree::{Agreement, Subject, all_engines, compare, names};
 use crate::engine::{Engine, n_correct, n_threads};
 use crate::error::{Failure, failed, misuse};
 use crate::examples::from_split;
@@ -40,7 +40,11 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let mut engines = all_engines();
     if !args.engines.is_empty() {
-        engines = args.engines.iter().map(|name| Engine::parse(name)).collect::<Result<_, _>>()?;
+        engines = args
+            .engines
+            .iter()
+            .map(|name| Engine::parse(name))
+            .collect::<Result<_, _>>()?;
     }
     let model = modelfile::load(&find(&args.model)?)?;
     let net = net(args, &model, &engines)?;
@@ -48,15 +52,24 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     opened.notes.iter().for_each(note);
     let data = opened.dataset;
     let examples = from_split(&data, &data.test, &model.program.input)?;
-    let subject =
-        Subject { program: &model.program, types: &model.types, net: net.as_ref(), examples: &examples };
+    let subject = Subject {
+        program: &model.program,
+        types: &model.types,
+        net: net.as_ref(),
+        examples: &examples,
+    };
     let bar = examples_bar(examples.n, "verifying");
-    let found = compare(&subject, &engines, n_threads(args.threads), &|n| bar.inc(n as u64))?;
+    let found = compare(&subject, &engines, n_threads(args.threads), &|n| {
+        bar.inc(n as u64)
+    })?;
     bar.finish_and_clear();
     let names = names(net.is_some(), &engines);
     match found {
         Ok(agreement) => {
-            let correct = n_correct(&agreement.answers.classes(model.n_outputs()), &data.test.labels);
+            let correct = n_correct(
+                &agreement.answers.classes(model.n_outputs()),
+                &data.test.labels,
+            );
             agreed(args, &model, &names, &agreement, correct)
         }
         Err(disagreement) => {
@@ -110,24 +123,14 @@ fn agreed(
     say(text)
 }
 
-/// The names of who was compared.
-pub fn names(has_net: bool, engines: &[Engine]) -> Vec<&'static str> {
-    let mut names = Vec::new();
-    if has_net {
-        names.push("net");
-    }
-    // The interpreter is what all others are compared with.
-    names.push("interpreter");
-    names.extend(engines.iter().map(|engine| engine.name()).filter(|name| !["net", "interpreter"].contains(name)));
-    names
-}
-
 /// The model file: the argument itself, or the only .bnn file of a folder.
 fn find(path: &Path) -> Result<PathBuf, Failure> {
     if !path.is_dir() {
         return Ok(path.to_path_buf());
     }
-    let unreadable = |error: std::io::Error| Failure::Failed(format!("{}: cannot list: {error}", path.display()));
+    let unreadable = |error: std::io::Error| {
+        Failure::Failed(format!("{}: cannot list: {error}", path.display()))
+    };
     let mut found = Vec::new();
     for entry in std::fs::read_dir(path).map_err(unreadable)? {
         let file = entry.map_err(unreadable)?.path();
@@ -137,8 +140,14 @@ fn find(path: &Path) -> Result<PathBuf, Failure> {
     }
     match found.len() {
         1 => Ok(found.remove(0)),
-        0 => failed(format!("{}: holds no .bnn file; name the model, or finish the training run", path.display())),
-        n => misuse(format!("{}: holds {n} .bnn files; name the one to verify", path.display())),
+        0 => failed(format!(
+            "{}: holds no .bnn file; name the model, or finish the training run",
+            path.display()
+        )),
+        n => misuse(format!(
+            "{}: holds {n} .bnn files; name the one to verify",
+            path.display()
+        )),
     }
 }
 

@@ -4,17 +4,25 @@ use std::path::Path;
 
 use crate::common::{expect, fails, ok, run_in};
 
-const VERBS: [&str; 9] = ["demo", "data", "train", "eval", "compile", "inspect", "run", "verify", "bench"];
+const VERBS: [&str; 9] = [
+    "demo", "data", "train", "eval", "compile", "inspect", "run", "verify", "bench",
+];
 
 #[test]
 fn every_verb_explains_itself() {
     let here = Path::new(".");
     let mut text = ok(here, &["--help"]);
     for verb in VERBS {
-        text.push_str(&format!("\n# onebit {verb} --help\n{}", ok(here, &[verb, "--help"])));
+        text.push_str(&format!(
+            "\n# onebit {verb} --help\n{}",
+            ok(here, &[verb, "--help"])
+        ));
     }
     for verb in ["get", "list", "show"] {
-        text.push_str(&format!("\n# onebit data {verb} --help\n{}", ok(here, &["data", verb, "--help"])));
+        text.push_str(&format!(
+            "\n# onebit data {verb} --help\n{}",
+            ok(here, &["data", verb, "--help"])
+        ));
     }
     expect("help.txt", &text);
 }
@@ -22,7 +30,13 @@ fn every_verb_explains_itself() {
 #[test]
 fn misuse_exits_with_two() {
     let here = Path::new(".");
-    for args in [&["frobnicate"][..], &["eval"], &["eval", "m", "--data"], &["run", "m", "--colour"], &["compile", "m"]] {
+    for args in [
+        &["frobnicate"][..],
+        &["eval"],
+        &["eval", "m", "--data"],
+        &["run", "m", "--colour"],
+        &["compile", "m"],
+    ] {
         fails(here, 2, args);
     }
     assert_eq!(run_in(here, &[]).code, 2);
