@@ -20,7 +20,7 @@ const NET: &str = "zoo/mnist-lfc.bnn";
 const ISAS: [&str; 4] = ["scalar", "neon", "avx2", "avx512"];
 
 /// What `onebit` says of an ISA that this CPU has not; any other error ends the bench.
-const LACKS_ISA: &str = "CPU lacks the instruction set";
+const LACKS_ISA: &str = "cannot be used here";
 
 /// (threads, batch): the single image, the bar's batch, and both cores.
 const RUNS: [(u32, u32); 4] = [(1, 1), (1, 64), (1, 256), (2, 256)];
