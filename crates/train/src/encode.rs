@@ -271,7 +271,8 @@ fn warped(image: &[u8], [h, w, c]: [usize; 3], index: usize, augment: Augment) -
             let (x0, y0) = (x0 as i32, y0 as i32);
             for channel in 0..c {
                 let top = pixel(x0, y0, channel) * (1.0 - fx) + pixel(x0 + 1, y0, channel) * fx;
-                let low = pixel(x0, y0 + 1, channel) * (1.0 - fx) + pixel(x0 + 1, y0 + 1, channel) * fx;
+                let low =
+                    pixel(x0, y0 + 1, channel) * (1.0 - fx) + pixel(x0 + 1, y0 + 1, channel) * fx;
                 out[(y * w + x) * c + channel] = (top * (1.0 - fy) + low * fy).round() as u8;
             }
         }
@@ -315,7 +316,11 @@ mod tests {
         let data = split(vec![1, 2, 3, 4]);
         let mut seen = std::collections::BTreeSet::new();
         for seed in 0..200 {
-            let augment = Augment { shift: 1, seed, ..Augment::NONE };
+            let augment = Augment {
+                shift: 1,
+                seed,
+                ..Augment::NONE
+            };
             let batch = feeder.batch(&data, &[0], Target::Codes, augment);
             seen.insert(values(&batch).iter().map(|&v| v as u8).collect::<Vec<_>>());
         }
@@ -326,15 +331,28 @@ mod tests {
     #[test]
     fn a_warp_without_amounts_changes_nothing_and_a_quarter_turn_turns() {
         let image: Vec<u8> = (0..25).map(|i| i * 10).collect();
-        let still = Augment { seed: 3, rotate: 1e-6, ..Augment::NONE };
+        let still = Augment {
+            seed: 3,
+            rotate: 1e-6,
+            ..Augment::NONE
+        };
         assert_eq!(warped(&image, [5, 5, 1], 0, still), image);
         // A turn by a known angle: the seed for which the random share of 45 degrees is nearest to 1.
-        let near = |seed: u32| Augment { seed, rotate: 90.0, ..Augment::NONE };
-        let seed = (0..20_000).max_by(|&a, &b| near(a).uniform(0, 1).total_cmp(&near(b).uniform(0, 1))).unwrap();
+        let near = |seed: u32| Augment {
+            seed,
+            rotate: 90.0,
+            ..Augment::NONE
+        };
+        let seed = (0..20_000)
+            .max_by(|&a, &b| near(a).uniform(0, 1).total_cmp(&near(b).uniform(0, 1)))
+            .unwrap();
         let turned = warped(&image, [5, 5, 1], 0, near(seed));
         // Clockwise by 90 degrees or the other way: the corner moves to a neighbouring corner, the centre stays.
         assert_eq!(turned[12], image[12]);
-        assert!(turned[0].abs_diff(image[20]) <= 2 || turned[0].abs_diff(image[4]) <= 2, "{turned:?}");
+        assert!(
+            turned[0].abs_diff(image[20]) <= 2 || turned[0].abs_diff(image[4]) <= 2,
+            "{turned:?}"
+        );
     }
 
     #[test]

@@ -192,7 +192,9 @@ pub fn fit(
 /// after every step: its thresholds follow the largest block freed. Elsewhere this does nothing.
 fn keep_freed_pages() {
     const LARGEST_THAT_COUNTS: usize = 32 << 20;
-    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGEST_THAT_COUNTS - 8192)));
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(
+        LARGEST_THAT_COUNTS - 8192,
+    )));
 }
 
 /// A run in progress.
