@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::fit::EpochRecord;
 use crate::network::Network;
 use crate::optim::Param;
+use crate::outcome::EpochRecord;
 
 /// Where a run is, and how it got there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

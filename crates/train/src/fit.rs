@@ -11,11 +11,9 @@ use std::time::Instant;
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use onebit_data::{Dataset, Split, split_validation};
-use onebit_model::net::Net;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, CheckpointError, Position, write_whole};
 use crate::encode::{Augment, Feeder, Target, fit_encoder};
@@ -24,7 +22,8 @@ use crate::loss::{loss, n_correct, predictions};
 use crate::network::{Mode, Network};
 use crate::ops::values;
 use crate::optim::Adam;
-use crate::recipe::{Norm, Recipe, RecipeError, Stage, StageKind};
+pub use crate::outcome::{EpochRecord, Event, FitError, Outcome, TestReport, tally};
+use crate::recipe::{Norm, Recipe, Stage, StageKind};
 use crate::simd::hash32;
 
 /// Examples evaluated at a time.
@@ -39,133 +38,6 @@ pub struct FitOptions {
     pub resume: bool,
     /// Threads; 0 is all cores.
     pub threads: usize,
-}
-
-/// One line of the log.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EpochRecord {
-    /// `compress`, `bitwise` or `float`.
-    pub kind: StageKind,
-    /// Index of the stage; the number of stages for the twin.
-    pub phase: usize,
-    /// Epoch within the phase, from 1.
-    pub epoch: usize,
-    /// Learning rate at the epoch's end.
-    pub lr: f32,
-    /// Mean training loss.
-    pub loss: f64,
-    /// Accuracy on the training batches as they were trained on.
-    pub train_accuracy: f64,
-    /// Accuracy on the held-out validation examples.
-    pub val_accuracy: f64,
-    /// Share of binary weights that changed sign, per step.
-    pub flip_ratio: f64,
-    /// Share of latent weights at the clip (or beyond 1 where there is none).
-    pub starved: f64,
-    /// Seconds of training, without validation.
-    pub seconds: f64,
-}
-
-/// What an observer is told.
-#[derive(Clone, Debug)]
-pub enum Event<'a> {
-    /// A phase begins.
-    Phase {
-        /// What kind.
-        kind: StageKind,
-        /// Its index.
-        phase: usize,
-        /// Its epochs.
-        epochs: usize,
-        /// Steps in each epoch.
-        steps: usize,
-    },
-    /// A step is done.
-    Step {
-        /// Epoch within the phase, from 1.
-        epoch: usize,
-        /// Step within the epoch, from 1.
-        step: usize,
-        /// Its loss.
-        loss: f32,
-    },
-    /// An epoch is done and checkpointed.
-    Epoch(&'a EpochRecord),
-}
-
-/// Results on the full test split.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TestReport {
-    /// Right answers.
-    pub correct: usize,
-    /// Examples.
-    pub total: usize,
-    /// `confusion[label][answer]`.
-    pub confusion: Vec<Vec<usize>>,
-}
-
-impl TestReport {
-    /// Share of right answers.
-    pub fn accuracy(&self) -> f64 {
-        self.correct as f64 / self.total.max(1) as f64
-    }
-}
-
-/// A finished run.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// The best epoch's Net.
-    pub net: Net,
-    /// Validation accuracy and epoch of the best epoch; `None` without a validation split.
-    pub best: Option<(f64, usize)>,
-    /// The Net on the test split.
-    pub test: TestReport,
-    /// The float twin on the test split.
-    pub twin: Option<TestReport>,
-    /// Every epoch of every phase.
-    pub history: Vec<EpochRecord>,
-}
-
-/// Why a run ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum FitError {
-    /// The recipe is wrong in itself.
-    #[error(transparent)]
-    Recipe(#[from] RecipeError),
-    /// The recipe does not fit the data.
-    #[error("recipe and data set `{data}` do not fit: {problem}")]
-    Mismatch {
-        /// The data set.
-        data: String,
-        /// What does not fit, and what would.
-        problem: String,
-    },
-    /// A file could not be written or read.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// The loss was not a number any more.
-    #[error("the loss is {loss} in epoch {epoch}, step {step}; the last good checkpoint is {}; lower `lr` and resume", checkpoint.display())]
-    Diverged {
-        /// The loss.
-        loss: f32,
-        /// Epoch within the phase.
-        epoch: usize,
-        /// Step within the epoch.
-        step: usize,
-        /// Where to resume from.
-        checkpoint: PathBuf,
-    },
-    /// The caller asked to stop.
-    #[error("stopped in epoch {epoch}; the last checkpoint is {}; go on with --resume", checkpoint.display())]
-    Stopped {
-        /// Epoch within the phase.
-        epoch: usize,
-        /// Where to resume from.
-        checkpoint: PathBuf,
-    },
-    /// The thread pool could not be made.
-    #[error("cannot start training threads: {0}")]
-    Threads(String),
 }
 
 /// Trains a recipe. `stop` is looked at after every step; `observer` is told what happens.
@@ -612,20 +484,6 @@ struct Sums {
     correct: usize,
     flips: usize,
     weights: usize,
-}
-
-/// Counts answers against labels.
-pub fn tally(answers: &[usize], labels: &[u16], n_classes: usize) -> TestReport {
-    let mut confusion = vec![vec![0; n_classes]; n_classes];
-    for (&answer, &label) in answers.iter().zip(labels) {
-        confusion[usize::from(label)][answer] += 1;
-    }
-    let correct = (0..n_classes).map(|c| confusion[c][c]).sum();
-    TestReport {
-        correct,
-        total: labels.len(),
-        confusion,
-    }
 }
 
 /// What a stage's first layer is fed.

@@ -12,5 +12,6 @@ pub mod loss;
 pub mod network;
 pub mod ops;
 pub mod optim;
+mod outcome;
 pub mod recipe;
 pub mod simd;

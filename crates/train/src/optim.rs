@@ -129,11 +129,11 @@ impl Param {
                 self.update(grad, adam, |_, old| old, |g, _| g);
                 let before = self.value.clone();
                 self.refresh(form);
-                return values(&before)
+                values(&before)
                     .iter()
                     .zip(values(&self.value))
                     .filter(|(a, b)| a != b)
-                    .count();
+                    .count()
             }
         }
     }

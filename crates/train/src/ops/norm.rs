@@ -215,7 +215,11 @@ pub(super) fn composite(
     let centred = x - mean.clone();
     let var = centred.clone().powi_scalar(2).mean_dim(0);
     let out = centred / (var.clone() + eps).sqrt() * gamma + beta;
-    let host = |t: Tensor<2>| t.into_data().to_vec::<f32>().expect("statistics are f32");
+    let host = |t: Tensor<2>| {
+        t.into_data()
+            .try_to_vec::<f32>()
+            .expect("statistics are f32")
+    };
     (
         out,
         BatchStats {
