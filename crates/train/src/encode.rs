@@ -70,7 +70,7 @@ pub fn fit_encoder(input: &Input, data: &Dataset) -> Result<Encoder, String> {
         }
         (Input::Sign { at }, _) => Ok(Encoder::Sign { at: *at }),
         (Input::ZeroOne { at }, _) => Ok(Encoder::ZeroOne { at: *at }),
-        (Input::FixedPoint { bits }, _) => Ok(Encoder::FixedPoint { bits: *bits }),
+        (Input::FixedPoint { bits, .. }, _) => Ok(Encoder::FixedPoint { bits: *bits }),
         (Input::Thermometer { cuts }, _) => Ok(Encoder::Thermometer { cuts: cuts.clone() }),
         (Input::Levels, _) => Ok(Encoder::Levels),
     }
@@ -104,14 +104,21 @@ pub enum Target {
 #[derive(Clone, Debug)]
 pub struct Feeder {
     encoder: Encoder,
+    /// What an unset bit of several per pixel is fed as: -1, or 0 where recipes say zero-one.
+    unset: f32,
     shape: Vec<usize>,
 }
 
 impl Feeder {
     /// A feeder for examples of `shape`.
-    pub fn new(encoder: Encoder, shape: &[usize]) -> Feeder {
+    pub fn new(encoder: Encoder, input: &Input, shape: &[usize]) -> Feeder {
         Feeder {
             encoder,
+            unset: if input.has_zero_one_planes() {
+                0.0
+            } else {
+                -1.0
+            },
             shape: shape.to_vec(),
         }
     }
@@ -178,7 +185,9 @@ impl Feeder {
             Encoder::FixedPoint { bits } => {
                 for (plane, out) in out.chunks_exact_mut(n).enumerate() {
                     let bit = 8 - u32::from(*bits) + plane as u32;
-                    fill(out, image, |p| bipolar((p >> bit) & 1 == 1));
+                    fill(out, image, |p| {
+                        if (p >> bit) & 1 == 1 { 1.0 } else { self.unset }
+                    });
                 }
             }
             Encoder::Thermometer { cuts } => {
@@ -300,7 +309,7 @@ mod tests {
 
     #[test]
     fn fixed_point_planes_come_least_significant_first() {
-        let feeder = Feeder::new(Encoder::FixedPoint { bits: 2 }, &[2, 2, 1]);
+        let feeder = Feeder::new(Encoder::FixedPoint { bits: 2 }, &Input::Levels, &[2, 2, 1]);
         let batch = feeder.batch(
             &split(vec![0, 64, 128, 255]),
             &[0],
@@ -312,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_shift_moves_pixels_and_fills_with_zeros() {
-        let feeder = Feeder::new(Encoder::Levels, &[2, 2, 1]);
+        let feeder = Feeder::new(Encoder::Levels, &Input::Levels, &[2, 2, 1]);
         let data = split(vec![1, 2, 3, 4]);
         let mut seen = std::collections::BTreeSet::new();
         for seed in 0..200 {

@@ -7,12 +7,13 @@ use onebit_model::net::{Activation, Encoder, Layer, Net};
 use onebit_model::program::{Kind, Type};
 use onebit_model::weights::{BitMatrix, Weights};
 
-use crate::network::Network;
+use crate::network::{LayerState, Network};
 use crate::ops::values;
 use crate::optim::{Form, Param};
+use crate::recipe::Recipe;
 
-/// The Net of a network whose stage is bitwise.
-pub fn export(network: &Network, name: &str, encoder: &Encoder, data: &Dataset) -> Net {
+/// The Net of a network whose stage is bitwise, trained by `recipe`.
+pub fn export(network: &Network, recipe: &Recipe, encoder: &Encoder, data: &Dataset) -> Net {
     let last = network.layers.len() - 1;
     let layers = network
         .layers
@@ -25,10 +26,7 @@ pub fn export(network: &Network, name: &str, encoder: &Encoder, data: &Dataset) 
                 format!("hidden{}", i + 1)
             },
             weights: weights(&layer.weight, network.mode.form),
-            bias: layer
-                .bias
-                .as_ref()
-                .map(|b| values(&b.value).iter().map(|&v| v as i32).collect()),
+            bias: bias(layer, i == 0 && recipe.input.has_zero_one_planes()),
             norm: layer.norm.as_ref().map(|n| n.frozen()),
             activation: if i == last {
                 Activation::Scores
@@ -49,7 +47,7 @@ pub fn export(network: &Network, name: &str, encoder: &Encoder, data: &Dataset) 
         },
     };
     Net {
-        name: name.into(),
+        name: recipe.name.clone(),
         input,
         encoder: encoder.clone(),
         layers,
@@ -58,6 +56,22 @@ pub fn export(network: &Network, name: &str, encoder: &Encoder, data: &Dataset) 
             ("data".into(), data.name.clone()),
         ],
     }
+}
+
+/// The integer bias. Bits that trained as 0/1 and deploy as -1/+1 double the sums, less the row's own sum.
+fn bias(layer: &LayerState, zero_one_planes: bool) -> Option<Vec<i32>> {
+    let bias = values(&layer.bias.as_ref()?.value)
+        .iter()
+        .map(|&v| v as i32);
+    if !zero_one_planes {
+        return Some(bias.collect());
+    }
+    let rows = values(&layer.weight.value).chunks_exact(layer.weight.dims().1);
+    Some(
+        bias.zip(rows)
+            .map(|(b, row)| 2 * b + row.iter().sum::<f32>() as i32)
+            .collect(),
+    )
 }
 
 fn weights(param: &Param, form: Form) -> Weights {

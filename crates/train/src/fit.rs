@@ -10,10 +10,14 @@ use std::time::Instant;
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
-use onebit_data::{Dataset, Split, split_validation};
+use onebit_data::{Dataset, Features, Split, split_validation};
+use onebit_model::evaluate::Evaluator;
+use onebit_model::net::Net;
+use onebit_model::tensor::Tensor;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 use crate::checkpoint::{self, CheckpointError, Position, write_whole};
 use crate::encode::{Augment, Feeder, Target, fit_encoder};
@@ -114,7 +118,7 @@ impl<'a> Run<'a> {
             dir: &options.run_dir,
             train,
             validation,
-            feeder: Feeder::new(encoder, &data.shape),
+            feeder: Feeder::new(encoder, &recipe.input, &data.shape),
             position: Position {
                 recipe: recipe.to_toml(),
                 ..Position::default()
@@ -414,7 +418,7 @@ impl<'a> Run<'a> {
     }
 
     fn save_best(&self, network: &Network) -> Result<(), FitError> {
-        let net = export(network, &self.recipe.name, self.feeder.encoder(), self.data);
+        let net = export(network, self.recipe, self.feeder.encoder(), self.data);
         write_whole(
             &self.dir.join("best.net"),
             &onebit_model::netfile::net_to_bytes(&net),
@@ -438,9 +442,11 @@ impl<'a> Run<'a> {
                 path,
                 problem: e.to_string(),
             })?;
-        let mut network = self.enter(self.recipe.stages.last().expect("checked: not empty"), None);
-        network.load(&net);
-        let test = self.test(&network, Target::Codes);
+        let test = tally(
+            &net_answers(&net, &self.data.test),
+            &self.data.test.labels,
+            self.data.n_classes,
+        );
         let outcome = Outcome {
             net,
             best: self.position.best,
@@ -484,6 +490,30 @@ struct Sums {
     correct: usize,
     flips: usize,
     weights: usize,
+}
+
+/// The answers of an exported Net, as `onebit-model` evaluates it; ties go to the lowest class.
+fn net_answers(net: &Net, split: &Split) -> Vec<usize> {
+    let evaluator = Evaluator::new(net).expect("an exported Net is well formed");
+    let n = split.n_features();
+    (0..split.len())
+        .into_par_iter()
+        .map(|i| {
+            let example = match &split.features {
+                Features::U8(values) => Tensor::Levels(values[i * n..][..n].to_vec()),
+                Features::F32(values) => Tensor::Real(values[i * n..][..n].to_vec()),
+            };
+            match evaluator.evaluate(&example).scores() {
+                Tensor::Int(scores) => first_greatest(scores),
+                Tensor::Real(scores) => first_greatest(scores),
+                Tensor::Bits(_) | Tensor::Levels(_) => unreachable!("scores are numbers"),
+            }
+        })
+        .collect()
+}
+
+fn first_greatest<T: PartialOrd>(scores: &[T]) -> usize {
+    (0..scores.len()).fold(0, |best, c| if scores[c] > scores[best] { c } else { best })
 }
 
 /// What a stage's first layer is fed.

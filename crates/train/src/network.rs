@@ -6,7 +6,7 @@
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
-use onebit_model::net::{BatchNorm, Net};
+use onebit_model::net::BatchNorm;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -91,6 +91,7 @@ impl Mode {
         let input = match (stage.kind, input) {
             (StageKind::Bitwise, Input::Levels) => Operand::Real,
             (StageKind::Bitwise, Input::ZeroOne { .. }) => Operand::Ternary,
+            (StageKind::Bitwise, input) if input.has_zero_one_planes() => Operand::Ternary,
             (StageKind::Bitwise, _) => Operand::Bits,
             _ => Operand::Real,
         };
@@ -181,28 +182,6 @@ impl Network {
         for (param, is_weight) in self.params_mut() {
             param.refresh(if is_weight { form } else { Form::Real });
         }
-    }
-
-    /// Takes the weights, biases and normalisation of a Net of the same shape.
-    pub fn load(&mut self, net: &Net) {
-        for (layer, from) in self.layers.iter_mut().zip(&net.layers) {
-            let (rows, cols) = layer.weight.dims();
-            for r in 0..rows {
-                for c in 0..cols {
-                    layer.weight.latent[r * cols + c] = from.weights.get(r, c) as f32;
-                }
-            }
-            if let (Some(bias), Some(values)) = (&mut layer.bias, &from.bias) {
-                bias.latent = values.iter().map(|&b| b as f32).collect();
-            }
-            if let (Some(norm), Some(values)) = (&mut layer.norm, &from.norm) {
-                norm.gamma.latent.clone_from(&values.gamma);
-                norm.beta.latent.clone_from(&values.beta);
-                norm.mean.clone_from(&values.mean);
-                norm.var.clone_from(&values.var);
-            }
-        }
-        self.refresh();
     }
 
     /// Every parameter, with whether it takes the stage's form (weights and biases do, batch norm does not).

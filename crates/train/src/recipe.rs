@@ -51,10 +51,13 @@ pub enum Input {
         /// The least pixel that counts as 1.
         at: u8,
     },
-    /// The `bits` most significant bits of each pixel, each a bipolar input.
+    /// The `bits` most significant bits of each pixel, each an input of its own.
     FixedPoint {
         /// How many bits, 1 to 8.
         bits: u8,
+        /// What a bit counts as in the sums.
+        #[serde(default, skip_serializing_if = "BitValues::is_bipolar")]
+        values: BitValues,
     },
     /// One bipolar input per pixel and cut.
     Thermometer {
@@ -68,6 +71,26 @@ pub enum Input {
     },
     /// The 8-bit pixel itself.
     Levels,
+}
+
+/// What an input bit counts as in the first layer's sums.
+///
+/// Either way the deployed net holds bipolar bits: `w . x` over 0/1 bits is half of `w . b + sum(w)` over the
+/// same bits as -1/+1, so the sum of a row's weights goes into its integer bias, and so into the threshold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BitValues {
+    /// -1 and +1.
+    #[default]
+    Bipolar,
+    /// 0 and 1.
+    ZeroOne,
+}
+
+impl BitValues {
+    fn is_bipolar(&self) -> bool {
+        *self == BitValues::Bipolar
+    }
 }
 
 /// Layer sizes and normalisation.
@@ -249,6 +272,14 @@ impl Recipe {
         toml::to_string_pretty(self).expect("a recipe is always representable in TOML")
     }
 
+    fn first_norm(&self) -> Norm {
+        if self.model.hidden.is_empty() {
+            self.model.output_norm
+        } else {
+            self.model.norm
+        }
+    }
+
     /// Checks every number.
     ///
     /// # Errors
@@ -262,6 +293,12 @@ impl Recipe {
             );
         }
         self.input.check()?;
+        if self.input.has_zero_one_planes() && self.first_norm() == Norm::Batch {
+            return bad(
+                "input.values",
+                "\"zero-one\" needs a first layer without batch norm: it is lowered into the integer bias",
+            );
+        }
         if self.model.hidden.len() > MAX_LAYERS {
             return bad("model.hidden", format!("has more than {MAX_LAYERS} layers"));
         }
@@ -299,9 +336,20 @@ impl Recipe {
 }
 
 impl Input {
+    /// Whether several bits per pixel count as 0 and 1.
+    pub fn has_zero_one_planes(&self) -> bool {
+        matches!(
+            self,
+            Input::FixedPoint {
+                values: BitValues::ZeroOne,
+                ..
+            }
+        )
+    }
+
     fn check(&self) -> Result<(), RecipeError> {
         match self {
-            Input::FixedPoint { bits } if !(1..=8).contains(bits) => {
+            Input::FixedPoint { bits, .. } if !(1..=8).contains(bits) => {
                 bad("input.bits", "must be 1 to 8")
             }
             Input::Thermometer { cuts } if cuts.is_empty() || !cuts.is_sorted_by(|a, b| a < b) => {
@@ -438,6 +486,11 @@ lr = 0.01
         let cases = [
             (GOOD.replace("epochs = 2", "epochs = 2\nepoch = 3"), "epoch"),
             (GOOD.replace("at = 128", "at = 128\nbits = 3"), "bits"),
+            (
+                GOOD.replace("\"sign\"", "\"fixed-point\"")
+                    .replace("at = 128", "bits = 2\nvalues = \"zero-one\""),
+                "input.values",
+            ),
             (GOOD.replace("[32]", "[0]"), "model.hidden"),
             (GOOD.replace("[32]", "[99999999]"), "model.hidden"),
             (GOOD.replace("epochs = 2", "epochs = 0"), "stage[0].epochs"),
