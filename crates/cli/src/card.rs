@@ -2,7 +2,7 @@
 //!
 //! In: a finished run. Out: Markdown, and the sentences and tables that reports share with it.
 
-use onebit_train::recipe::{Input, Norm};
+use onebit_train::recipe::{BitValues, Input, Norm};
 
 use crate::finish::{Finished, Job, size, stages, topology};
 use crate::statistics;
@@ -148,7 +148,13 @@ fn input(input: &Input) -> String {
     match input {
         Input::Sign { at } => format!("bipolar inputs (pixel at least {at})"),
         Input::ZeroOne { at } => format!("0/1 inputs (pixel at least {at})"),
-        Input::FixedPoint { bits } => format!("{bits}-bit fixed-point inputs, each bit bipolar"),
+        Input::FixedPoint { bits, values } => {
+            let as_what = match values {
+                BitValues::Bipolar => "-1 or +1",
+                BitValues::ZeroOne => "0 or 1",
+            };
+            format!("{bits}-bit fixed-point inputs, each bit counting as {as_what}")
+        }
         Input::Thermometer { cuts } => format!("thermometer inputs with {} cuts", cuts.len()),
         Input::Quantiles { levels } => format!("{levels} quantiles of each feature as inputs"),
         Input::Levels => "8-bit inputs".into(),
