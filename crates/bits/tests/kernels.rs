@@ -92,6 +92,7 @@ fn every_kernel_equals_its_scalar_twin() {
 }
 
 /// The answers of one kernel on one case, as bits, so that floats compare exactly.
+#[allow(clippy::too_many_lines, reason = "one flat match over all kernels")]
 fn run(kernel: Kernel, isa: Isa, seed: u64) -> Vec<u64> {
     let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let Shape { n_cols, m, n } = shape(&mut random, seed);
