@@ -67,7 +67,10 @@ pub fn confusion(matrix: &[Vec<usize>], names: &[String], title: &str) -> Result
 
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-#[allow(clippy::too_many_lines, reason = "one chart after another, top to bottom")]
+#[allow(
+    clippy::too_many_lines,
+    reason = "one chart after another, top to bottom"
+)]
 fn draw_curves(svg: &mut String, history: &[EpochRecord], name: &str) -> Drawn {
     let root = SVGBackend::with_string(svg, (CHART_WIDTH + 220, 960)).into_drawing_area();
     root.fill(&WHITE)?;

@@ -16,7 +16,11 @@ fn random(seed: u32, rows: usize, cols: usize, f: impl Fn(f32) -> f32) -> Tensor
 }
 
 fn host(tensor: Tensor<2>) -> Vec<f32> {
-    tensor.into_data().convert::<f32>().try_into_vec().expect("f32")
+    tensor
+        .into_data()
+        .convert::<f32>()
+        .try_into_vec()
+        .expect("f32")
 }
 
 /// Gradients of `sum(out * weights)` for each of `inputs`.
