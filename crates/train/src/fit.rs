@@ -364,7 +364,8 @@ impl<'a> Run<'a> {
                 )
             })
             .collect();
-        drop(gradients);
+        // The graph holds the weights' values; without it they are updated in place.
+        drop((gradients, loss));
         self.position.step += 1;
         let latent_clip = if stage.latent_clip > 0.0 {
             stage.latent_clip
