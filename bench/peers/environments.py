@@ -4,6 +4,7 @@ An environment is complete when its stamp holds the very requirements it was ins
 other is thrown away and made again, so an interrupted install cannot be measured.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -34,3 +35,17 @@ def python_of(peer, cache):
     )
     stamp.write_text(wanted)
     return python
+
+
+def variables(threads):
+    """Variables of a measured process: so many threads everywhere, no GPU, quiet TensorFlow."""
+    threads = str(threads)
+    return os.environ | {
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        "RAYON_NUM_THREADS": threads,
+        "CUDA_VISIBLE_DEVICES": "",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TF_USE_LEGACY_KERAS": "1",
+    }

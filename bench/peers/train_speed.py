@@ -48,15 +48,7 @@ class Job:
 
     def environment(self):
         """One thread a core everywhere, no GPU, quiet TensorFlow."""
-        threads = str(self.threads)
-        return os.environ | {
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "OPENBLAS_NUM_THREADS": threads,
-            "RAYON_NUM_THREADS": threads,
-            "CUDA_VISIBLE_DEVICES": "",
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-        }
+        return environments.variables(self.threads)
 
 
 def parse_options():

@@ -1,8 +1,8 @@
-//! `cargo xtask bench`: measure the zoo net on every ISA and keep the result.
+//! `cargo xtask bench`: measure the zoo net and every kernel on every ISA and keep the result.
 //!
-//! In: the release build of `onebit` and `zoo/mnist-lfc.bnn`. Out: one JSON object a run, appended
-//! to `bench/record/DATE-CPU.jsonl`, with the command, CPU and commit that gave it. The numbers are
-//! `onebit bench --json`'s own; it checks its answers itself.
+//! In: the release build of `onebit`, `zoo/mnist-lfc.bnn`, and the example that times `KERNELS`. Out: one
+//! JSON object a run, appended to `bench/record/DATE-CPU.jsonl`, with the command, CPU and commit that gave
+//! it. The numbers are `onebit bench --json`'s own; it checks its answers itself.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -16,8 +16,11 @@ use crate::process::{cargo, echo, output, run, target_dir};
 
 const NET: &str = "zoo/mnist-lfc.bnn";
 
+/// The example that times every kernel.
+const KERNELS: &str = "run --release -p onebit-bits --example bench_kernels -- --json";
+
 /// Every value of `ONEBIT_ISA`.
-const ISAS: [&str; 4] = ["scalar", "neon", "avx2", "avx512"];
+const ISAS: [&str; 5] = ["scalar", "simd128", "neon", "avx2", "avx512"];
 
 /// What `onebit` says of an ISA that this CPU has not; any other error ends the bench.
 const LACKS_ISA: &str = "cannot be used here";
@@ -46,6 +49,7 @@ pub fn bench(root: &Path) -> Result<bool> {
             None => println!("left out: this CPU has no {isa}"),
         }
     }
+    records.extend(kernels(root)?.iter().map(|run| record(&setting, run)));
     let path = root.join("bench/record").join(record_name(&setting));
     append(&path, &records)?;
     println!("{} records appended to {}", records.len(), path.display());
@@ -80,6 +84,20 @@ fn measure(root: &Path, isa: &str, n_threads: u32, batch: u32) -> Result<Measure
     println!("{}", printed.trim());
     let value = serde_json::from_str(&printed).context("`onebit bench --json` is not JSON")?;
     Ok((format!("ONEBIT_ISA={isa} onebit {args}"), value))
+}
+
+/// Every kernel in the list of `crates/bits`, on every tier of this CPU.
+fn kernels(root: &Path) -> Result<Vec<Measured>> {
+    let mut command = cargo(root);
+    command.args(KERNELS.split(' '));
+    echo(&command);
+    let printed = output(&mut command)?;
+    print!("{printed}");
+    let measured = printed.lines().map(|line| {
+        let value = serde_json::from_str(line).context("`bench_kernels --json` is not JSON")?;
+        Ok((format!("cargo {KERNELS}"), value))
+    });
+    measured.collect()
 }
 
 fn setting(root: &Path) -> Result<Setting> {

@@ -6,6 +6,7 @@
 
 mod bench;
 mod bless;
+mod cross;
 mod fuzz;
 mod process;
 mod report;
@@ -27,7 +28,7 @@ usage: cargo xtask VERB
                 needs, and wants ONEBIT_SHARED (the folder of shared data and fixtures)
   tidy          house rules that no compiler checks
   bless [ARGS]  rewrite the expected files of snapshot tests; ARGS go to `cargo test`
-  bench         measure the zoo net on every ISA and append the result to bench/record/
+  bench         measure the zoo net and every kernel on every ISA, appended to bench/record/
 ";
 
 /// How much of the suite has to run.

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use crate::cross;
 use crate::process::{cargo, is_on_path, output, run};
 
 /// The cargo-fuzz whose command line [`crate::fuzz`] uses.
@@ -48,8 +49,20 @@ pub fn install(root: &Path) -> Result<()> {
             tool.program, tool.reason, tool.package
         );
     }
-    if !missing.is_empty() {
-        install_packages(missing.iter().map(|tool| tool.package))?;
+    let cross = cross::missing_packages();
+    if !cross.is_empty() {
+        println!(
+            "tests for other machines need Debian packages: installing {}",
+            cross.join(" ")
+        );
+    }
+    let packages: Vec<&str> = missing
+        .iter()
+        .map(|tool| tool.package)
+        .chain(cross)
+        .collect();
+    if !packages.is_empty() {
+        install_packages(&packages)?;
     }
     if has_cargo_fuzz(root) {
         return Ok(());
@@ -67,12 +80,11 @@ pub fn has_cargo_fuzz(root: &Path) -> bool {
     answer.is_ok_and(|text| text.trim().ends_with(CARGO_FUZZ_VERSION))
 }
 
-fn install_packages<'a>(packages: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
+fn install_packages(packages: &[&str]) -> Result<()> {
     if !is_on_path("apt-get") {
-        let list: Vec<&str> = packages.collect();
         bail!(
             "no apt-get here; install these Debian packages' like: {}",
-            list.join(" ")
+            packages.join(" ")
         );
     }
     run(apt_get()?.arg("update"))?;

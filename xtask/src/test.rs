@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::process::{cargo, echo, is_on_path, run, target_dir};
 use crate::report::{Report, Tally};
 use crate::testlog::{Show, TestLog};
-use crate::{Scope, fuzz, setup, tidy};
+use crate::{Scope, cross, fuzz, setup, tidy};
 
 /// Lints of house rules that are not on by default: every `unsafe` has its proof, and a function
 /// over the limit in clippy.toml explains itself with `#[expect(..., reason = "...")]`.
@@ -29,7 +29,7 @@ const LINTS: [&str; 6] = [
 
 type Step = (&'static str, fn(&Path, Scope) -> Result<Tally>);
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 10] = [
     ("tidy", |root, _| tidy::check(root)),
     ("format", |root, _| {
         as_check(run(cargo(root).args(["fmt", "--all", "--check"])))
@@ -40,6 +40,8 @@ const STEPS: [Step; 8] = [
     ("tests", tests),
     ("examples", |root, _| examples(root)),
     ("fuzz", fuzz::smoke),
+    ("aarch64", cross::aarch64),
+    ("wasm", cross::wasm),
 ];
 
 /// Runs every step and prints the summary. Out: whether the run is good.
@@ -124,7 +126,8 @@ fn tests(root: &Path, scope: Scope) -> Result<Tally> {
     run_tests(&mut command)
 }
 
-fn run_tests(command: &mut Command) -> Result<Tally> {
+/// Runs a `cargo test` with `--show-output` and counts its tests.
+pub fn run_tests(command: &mut Command) -> Result<Tally> {
     echo(command);
     let mut child = command
         .stdin(Stdio::null())
@@ -161,7 +164,8 @@ fn default_data_folder() -> Option<PathBuf> {
     data.is_dir().then_some(data)
 }
 
-fn lock(command: &mut Command, scope: Scope) -> &mut Command {
+/// Asks for the committed Cargo.lock where the whole suite runs.
+pub fn lock(command: &mut Command, scope: Scope) -> &mut Command {
     match scope {
         Scope::All => command.arg("--locked"),
         Scope::Hermetic => command,

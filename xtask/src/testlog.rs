@@ -8,6 +8,9 @@ use crate::report::Tally;
 
 const SKIP_MARK: &str = "skipped: ";
 
+/// The end of a line about a test that must panic, on a machine where a panic ends the program.
+const NO_UNWINDING_MARK: &str = " - should panic ... ignored";
+
 /// Whether a line goes on to the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Show {
@@ -24,6 +27,7 @@ pub struct TestLog {
     in_output_of_passed: bool,
     test_name: String,
     n_skipped_in_binary: usize,
+    n_without_unwinding: usize,
 }
 
 impl TestLog {
@@ -40,6 +44,8 @@ impl TestLog {
             self.read_output_of_passed(line);
         } else if let Some(name) = failed_test(line) {
             self.tally.failures.push(name.to_owned());
+        } else if line.starts_with("test ") && line.ends_with(NO_UNWINDING_MARK) {
+            self.n_without_unwinding += 1;
         }
         if self.in_output_of_passed {
             Show::No
@@ -75,7 +81,9 @@ impl TestLog {
                 .failures
                 .push("a test whose name was not printed".to_owned());
         }
-        for _ in 0..count_of(counts, "ignored") {
+        // The harness itself leaves these out, and nothing that could be installed changes it.
+        let n_without_unwinding = std::mem::take(&mut self.n_without_unwinding);
+        for _ in n_without_unwinding..count_of(counts, "ignored") {
             self.tally
                 .skips
                 .push("a test marked #[ignore], or a doc example so".to_owned());
@@ -174,6 +182,15 @@ test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
         let (_, shown) = read_all(TWO_BINARIES);
         assert!(shown.contains(&"boom") && shown.contains(&"test needs_data ... ok"));
         assert!(!shown.iter().any(|line| line.starts_with("skipped: ")));
+    }
+
+    #[test]
+    fn a_test_that_cannot_panic_is_no_skip() {
+        let (tally, _) = read_all(
+            "test refuses - should panic ... ignored\ntest slow ... ignored\n\
+             test result: ok. 0 passed; 0 failed; 2 ignored; 0 measured\n",
+        );
+        assert_eq!(tally.skips.len(), 1);
     }
 
     #[test]

@@ -52,3 +52,27 @@ impl core::fmt::Debug for AlignedWords {
         write!(f, "AlignedWords({} words)", self.n_words)
     }
 }
+
+/// Words as their 32-bit halves, the lower half of each first.
+pub(crate) fn halves(words: &[u64]) -> &[u32] {
+    const {
+        assert!(
+            cfg!(target_endian = "little"),
+            "the lower half comes first in memory"
+        )
+    };
+    // SAFETY: a word is two halves without padding, and any bits are a valid half.
+    unsafe { core::slice::from_raw_parts(words.as_ptr().cast(), 2 * words.len()) }
+}
+
+/// As [`halves`], to write.
+pub(crate) fn halves_mut(words: &mut [u64]) -> &mut [u32] {
+    const {
+        assert!(
+            cfg!(target_endian = "little"),
+            "the lower half comes first in memory"
+        )
+    };
+    // SAFETY: as `halves`, and `words` is borrowed exclusively.
+    unsafe { core::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), 2 * words.len()) }
+}

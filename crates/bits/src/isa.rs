@@ -11,22 +11,31 @@ use core::fmt;
 pub enum Tier {
     /// Plain Rust on 64-bit words; every machine has it.
     Scalar,
-    /// ARM 128-bit vectors; reserved, no kernels yet.
+    /// WebAssembly 128-bit vectors, in a module that was built with them.
+    Simd128,
+    /// ARM 128-bit vectors, which every AArch64 CPU has.
     Neon,
     /// x86-64 256-bit integer vectors.
     Avx2,
-    /// x86-64 512-bit vectors with `VPOPCNTDQ`, `BW`, `DQ`, `VL` and `VBMI` (Ice Lake, Zen 4 and later).
+    /// x86-64 512-bit vectors with `VPOPCNTDQ`, `BW`, `DQ`, `VL`, `VBMI` and `VNNI` (Ice Lake, Zen 4 and later).
     Avx512,
 }
 
 impl Tier {
     /// Every tier there is, slowest first.
-    pub const ALL: [Tier; 4] = [Tier::Scalar, Tier::Neon, Tier::Avx2, Tier::Avx512];
+    pub const ALL: [Tier; 5] = [
+        Tier::Scalar,
+        Tier::Simd128,
+        Tier::Neon,
+        Tier::Avx2,
+        Tier::Avx512,
+    ];
 
     /// The name used by `ONEBIT_ISA` and in reports.
     pub fn name(self) -> &'static str {
         match self {
             Tier::Scalar => "scalar",
+            Tier::Simd128 => "simd128",
             Tier::Neon => "neon",
             Tier::Avx2 => "avx2",
             Tier::Avx512 => "avx512",
@@ -66,7 +75,7 @@ impl Isa {
         }
     }
 
-    /// The tier of this name: `scalar`, `avx2`, `avx512` or `neon`.
+    /// The tier of this name: `scalar`, `avx2`, `avx512`, `neon` or `simd128`.
     pub fn from_name(name: &str) -> Result<Isa, IsaError> {
         match Tier::ALL.into_iter().find(|tier| tier.name() == name) {
             Some(tier) => Isa::new(tier),
@@ -112,7 +121,9 @@ impl fmt::Debug for Isa {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IsaError {
     /// The name is not one of a tier.
-    #[error("ONEBIT_ISA names no instruction set; use scalar, avx2, avx512 or neon, or unset it")]
+    #[error(
+        "ONEBIT_ISA names no instruction set; use scalar, avx2, avx512, neon or simd128, or unset it"
+    )]
     Unknown,
     /// The CPU lacks the tier's instructions, or this build has no kernels for it.
     #[error(
@@ -130,8 +141,13 @@ pub enum IsaError {
 fn detect(tier: Tier) -> bool {
     match tier {
         Tier::Scalar => true,
-        // The tier is named but has no kernels yet, so nothing may prove it.
-        Tier::Neon => false,
+        Tier::Simd128 => cfg!(all(target_arch = "wasm32", target_feature = "simd128")),
+        // The kernels take the first byte of a word for its least significant one.
+        Tier::Neon => cfg!(all(
+            target_arch = "aarch64",
+            target_feature = "neon",
+            target_endian = "little"
+        )),
         Tier::Avx2 => has_avx2(),
         Tier::Avx512 => has_avx512(),
     }
@@ -151,6 +167,7 @@ fn has_avx512() -> bool {
         && std::is_x86_feature_detected!("avx512vl")
         && std::is_x86_feature_detected!("avx512vbmi")
         && std::is_x86_feature_detected!("avx512vpopcntdq")
+        && std::is_x86_feature_detected!("avx512vnni")
 }
 
 #[cfg(not(all(target_arch = "x86_64", feature = "std")))]
@@ -171,7 +188,8 @@ fn has_avx512() -> bool {
             target_feature = "avx512dq",
             target_feature = "avx512vl",
             target_feature = "avx512vbmi",
-            target_feature = "avx512vpopcntdq"
+            target_feature = "avx512vpopcntdq",
+            target_feature = "avx512vnni"
         ))
 }
 
@@ -195,6 +213,27 @@ mod tests {
             Isa::from_name(foreign),
             Err(IsaError::Missing { .. })
         ));
+    }
+
+    #[test]
+    fn a_target_with_vectors_of_its_own_uses_them() {
+        let wanted = if cfg!(target_arch = "aarch64") {
+            Some("neon")
+        } else if cfg!(target_arch = "wasm32") {
+            Some("simd128")
+        } else {
+            None
+        };
+        if let Some(name) = wanted {
+            assert_eq!(Isa::best().name(), name);
+        }
+    }
+
+    #[test]
+    fn every_tier_is_found_by_its_name() {
+        for tier in Tier::ALL {
+            assert_eq!(Isa::from_name(tier.name()), Isa::new(tier));
+        }
     }
 
     #[test]

@@ -28,10 +28,20 @@ pub enum Kernel {
     ThresholdCodes,
     /// [`crate::dense::code_planes`].
     CodePlanes,
+    /// [`crate::conv::Conv::run_bits`], with and without a mask, to every [`crate::conv::Output`].
+    ConvBits,
+    /// [`crate::conv::Conv::run_codes`], to every [`crate::conv::Output`].
+    ConvCodes,
+    /// [`crate::conv::Conv::run_floats`].
+    ConvFloats,
+    /// [`crate::chain::chain_ints`] and [`crate::chain::chain_reals`].
+    Chain,
+    /// [`crate::chain::FloatWindow::run`]: pools and depthwise convolutions.
+    FloatWindow,
 }
 
 /// Every kernel.
-pub const KERNELS: [Kernel; 11] = [
+pub const KERNELS: [Kernel; 16] = [
     Kernel::PackSigns,
     Kernel::PackNonzero,
     Kernel::UnpackSigns,
@@ -43,4 +53,9 @@ pub const KERNELS: [Kernel; 11] = [
     Kernel::DenseBitsSliced,
     Kernel::ThresholdCodes,
     Kernel::CodePlanes,
+    Kernel::ConvBits,
+    Kernel::ConvCodes,
+    Kernel::ConvFloats,
+    Kernel::Chain,
+    Kernel::FloatWindow,
 ];

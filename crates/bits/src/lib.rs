@@ -16,18 +16,36 @@ extern crate std;
 
 mod aligned;
 mod arch;
+pub mod chain;
+pub mod conv;
 pub mod dense;
 mod dispatch;
-// Other machines have only the scalar twins so far, and leave most of the algorithms unused.
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+// Other machines have only the scalar twins, and leave most of the algorithms unused.
+#[cfg_attr(
+    not(any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        all(target_arch = "wasm32", target_feature = "simd128")
+    )),
+    allow(dead_code)
+)]
 mod generic;
+mod geometry;
 mod isa;
 mod kernels;
+mod lanes;
 mod panels;
 pub mod peak;
 pub mod sliced;
 pub mod train;
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+#[cfg_attr(
+    not(any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        all(target_arch = "wasm32", target_feature = "simd128")
+    )),
+    allow(dead_code)
+)]
 mod vector;
 
 pub use aligned::AlignedWords;

@@ -19,7 +19,7 @@ pub fn count_bits(isa: Isa, rounds: usize) -> (u64, u64) {
     dispatch!(isa, peak(&x, rounds, &mut checksum));
     let register_words: u64 = match isa.tier() {
         Tier::Scalar => 1,
-        Tier::Neon => 2,
+        Tier::Neon | Tier::Simd128 => 2,
         Tier::Avx2 => 4,
         Tier::Avx512 => 8,
     };

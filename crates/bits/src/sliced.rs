@@ -6,6 +6,10 @@
 use alloc::vec;
 
 use crate::aligned::AlignedWords;
+#[cfg(target_arch = "aarch64")]
+use crate::arch::aarch64::neon;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use crate::arch::wasm32::simd128;
 #[cfg(target_arch = "x86_64")]
 use crate::arch::x86_64::{avx2, avx512};
 use crate::dense::Bounds;
@@ -40,7 +44,8 @@ fn register_words(isa: Isa) -> Option<usize> {
     match isa.tier() {
         Tier::Avx512 => Some(8),
         Tier::Avx2 => Some(4),
-        Tier::Scalar | Tier::Neon => None,
+        Tier::Neon | Tier::Simd128 => Some(2),
+        Tier::Scalar => None,
     }
 }
 
@@ -199,6 +204,12 @@ pub fn dense_bits_sliced(
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Tier::Avx2 => unsafe { avx2::sliced(product) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        Tier::Neon => unsafe { neon::sliced(product) },
+        // SAFETY: as above.
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        Tier::Simd128 => unsafe { simd128::sliced(product) },
         _ => {
             let _ = product;
             unreachable!("`new` makes no sliced rows for a tier without the kernel");

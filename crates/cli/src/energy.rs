@@ -12,8 +12,12 @@ const F32_MULT: f64 = 3.7;
 const F32_ADD: f64 = 0.9;
 /// Picojoules of an 8-bit integer sum.
 const INT8_ADD: f64 = 0.03;
+/// Picojoules of an 8-bit integer product.
+const INT8_MULT: f64 = 0.2;
 /// Picojoules of a 32-bit integer sum; a comparison is priced as one.
 const INT32_ADD: f64 = 0.1;
+/// Picojoules of a 32-bit integer product.
+const INT32_MULT: f64 = 3.1;
 /// Picojoules of reading 64 bits from an 8 KB SRAM.
 const SRAM_WORD: f64 = 10.0;
 /// Picojoules of reading 64 bits from DRAM, the lower and the upper figure.
@@ -29,8 +33,14 @@ pub struct Work {
     pub bit_macs: u64,
     /// Products of single bits with ternary weights.
     pub ternary_macs: u64,
-    /// Integer comparisons and bias sums.
+    /// 8-bit products, each with a 32-bit sum.
+    pub int8_macs: u64,
+    /// 32-bit products, each with a sum.
+    pub int32_macs: u64,
+    /// Integer comparisons and sums.
     pub int_ops: u64,
+    /// Float sums.
+    pub float_adds: u64,
     /// Float product-and-sum pairs.
     pub float_macs: u64,
     /// Bytes of weights and constants read.
@@ -53,7 +63,10 @@ impl Work {
     pub fn estimate(&self) -> Estimate {
         let gates = 2 * self.bit_macs + 3 * self.ternary_macs;
         let compute = gates as f64 * GATE
+            + self.int8_macs as f64 * (INT8_MULT + INT32_ADD)
+            + self.int32_macs as f64 * (INT32_MULT + INT32_ADD)
             + self.int_ops as f64 * INT32_ADD
+            + self.float_adds as f64 * F32_ADD
             + self.float_macs as f64 * (F32_MULT + F32_ADD);
         let words = self.bytes as f64 / 8.0;
         Estimate {
@@ -78,10 +91,10 @@ impl Estimate {
 /// The assumptions, for people.
 pub const ASSUMPTIONS: &str = "\
 Energy is an estimate from M. Horowitz, ISSCC 2014 (45 nm, 0.9 V): float32 product 3.7 pJ and sum 0.9 pJ, 8-bit
-sum 0.03 pJ, 32-bit sum 0.1 pJ, 64 bits from an 8 KB SRAM 10 pJ, 64 bits from DRAM 1.3 to 2.6 nJ. A bit-MAC is
-one XNOR gate and one full adder of the population count, each an eighth of an 8-bit sum; a ternary one adds an
-AND gate; a k-bit input is k bit-MACs; a threshold is one 32-bit sum. Every weight is read once an image.
-Activations, control and wires are left out, here and for float32.";
+product 0.2 pJ and sum 0.03 pJ, 32-bit product 3.1 pJ and sum 0.1 pJ, 64 bits from an 8 KB SRAM 10 pJ, 64 bits
+from DRAM 1.3 to 2.6 nJ. A bit-MAC is one XNOR gate and one full adder of the population count, each an eighth of
+an 8-bit sum; a ternary one adds an AND gate; a k-bit input is k bit-MACs; a threshold is one 32-bit sum. Every
+weight is read once an image. Activations, control and wires are left out, here and for float32.";
 
 #[cfg(test)]
 mod tests {

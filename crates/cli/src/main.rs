@@ -18,6 +18,7 @@ mod modelfile;
 mod output;
 mod plot;
 mod progress;
+mod recorded;
 mod report;
 mod signals;
 mod statistics;
@@ -48,6 +49,7 @@ enum Verb {
     Train(verbs::train::Args),
     Eval(verbs::eval::Args),
     Compile(verbs::compile::Args),
+    Import(verbs::import::Args),
     Inspect(verbs::inspect::Args),
     Run(verbs::run::Args),
     Verify(verbs::verify::Args),
@@ -76,6 +78,7 @@ fn run(verb: &Verb) -> Result<(), Failure> {
         Verb::Train(args) => verbs::train::run(args),
         Verb::Eval(args) => verbs::eval::run(args),
         Verb::Compile(args) => verbs::compile::run(args),
+        Verb::Import(args) => verbs::import::run(args),
         Verb::Inspect(args) => verbs::inspect::run(args),
         Verb::Run(args) => verbs::run::run(args),
         Verb::Verify(args) => verbs::verify::run(args),

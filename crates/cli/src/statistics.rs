@@ -3,8 +3,10 @@
 //! In: a verified Program. Out: counts of weights, bytes, operations and thresholds, and their totals against
 //! the same layers in float32. Shown by `inspect`, cards and reports.
 
-use onebit_compile::Reach;
-use onebit_model::program::{Cuts, Kind, Node, Op, Program, ThresholdValues, Thresholds, ValueId};
+use onebit_compile::{Elements, Reach};
+use onebit_model::program::{
+    Cuts, Kind, Node, Op, Program, ThresholdValues, Thresholds, Type, ValueId, Window,
+};
 use onebit_model::weights::Weights;
 use onebit_model::{IntRange, ProgramTypes};
 use serde_json::{Value, json};
@@ -25,7 +27,7 @@ pub struct LayerStatistics {
     pub output: String,
     /// Number of weights.
     pub n_weights: u64,
-    /// Bits that one weight is stored in: 1, or 2 for ternary ones.
+    /// Bits that one weight is stored in: 1, or 2 for ternary ones, 8 and 32 for integers and reals.
     pub weight_bits: u32,
     /// Weights that are zero.
     pub n_zeros: u64,
@@ -33,8 +35,12 @@ pub struct LayerStatistics {
     pub bytes: u64,
     /// Products of single bits for one image.
     pub bit_macs: u64,
+    /// Other products for one image: those of integers and reals.
+    pub macs: u64,
     /// Bytes of the same layer in float32, with one bias an output.
     pub f32_bytes: u64,
+    /// Products of the same layer in float32.
+    pub f32_macs: u64,
     /// What a threshold compares with.
     pub thresholds: Option<ThresholdStatistics>,
     /// For the energy.
@@ -63,6 +69,8 @@ pub struct Totals {
     pub bytes: u64,
     /// Products of single bits for one image.
     pub bit_macs: u64,
+    /// Other products for one image.
+    pub macs: u64,
     /// Bytes in float32.
     pub f32_bytes: u64,
     /// For the energy.
@@ -84,113 +92,241 @@ fn layer(program: &Program, idx: usize, types: &ProgramTypes) -> LayerStatistics
     let (input, output) = (types.of(operand), types.of(ValueId(idx + 1)));
     let mut found = LayerStatistics {
         name: node.name.clone(),
-        op: "",
+        op: op_name(&node.op),
         input: input.to_string(),
         output: output.to_string(),
         n_weights: 0,
         weight_bits: 0,
         n_zeros: 0,
-        bytes: 0,
+        bytes: constant_bytes(&node.op),
         bit_macs: 0,
+        macs: 0,
         f32_bytes: 0,
+        f32_macs: 0,
         thresholds: None,
-        work: Work::default(),
+        work: element_work(&node.op, input, output),
     };
-    let n_out = output.n_elements() as u64;
     match &node.op {
-        Op::Dense { weights, bias } => {
-            found.op = "dense";
-            dense(&mut found, weights, bias.as_deref(), input.kind);
+        Op::Dense { weights, bias } => product(&mut found, weights, bias.is_some(), input.kind, 1),
+        Op::Conv2d(conv) => {
+            let positions: usize = output.shape[..2].iter().product();
+            let has_bias = conv.bias.is_some();
+            product(
+                &mut found,
+                &conv.weights,
+                has_bias,
+                input.kind,
+                positions as u64,
+            );
         }
         Op::Threshold(thresholds) => {
-            found.op = "threshold";
-            found.bytes = match &thresholds.at {
-                ThresholdValues::Int(at) => int_bytes(at),
-                ThresholdValues::Real(at) => 4 * at.len() as u64,
-            };
-            if thresholds.flip.contains(&true) {
-                found.bytes += thresholds.flip.len().div_ceil(8) as u64;
-            }
             found.thresholds = Some(threshold(thresholds, &|channel| {
                 reach(program, types, operand, channel)
             }));
-            found.work.int_ops = n_out;
         }
-        Op::Quantize { cuts, .. } => {
-            found.op = "quantize";
-            let n_cuts;
-            (n_cuts, found.bytes) = match cuts {
-                Cuts::Int(cuts) => (cuts.len(), int_bytes(cuts)),
-                Cuts::Real(cuts) => (cuts.len(), 4 * cuts.len() as u64),
-            };
-            found.work.int_ops = n_out * n_cuts as u64;
-        }
-        Op::Affine { scale, .. } => {
-            found.op = "affine";
-            found.bytes = 8 * scale.len() as u64;
-            found.work.float_macs = n_out;
-        }
-        Op::Planes => found.op = "planes",
-        Op::Concat => found.op = "concat",
-        Op::Argmax => {
-            found.op = "argmax";
-            found.work.int_ops = input.n_elements() as u64;
-        }
+        Op::Prelu { .. } | Op::Rprelu { .. } => found.f32_bytes = found.bytes,
+        _ => {}
     }
     found.work.bytes = found.bytes;
     found
 }
 
-fn dense(found: &mut LayerStatistics, weights: &Weights, bias: Option<&[i32]>, input: Kind) {
-    let (rows, cols) = (weights.n_rows() as u64, weights.n_cols() as u64);
-    let planes = if let Kind::Levels(bits) = input {
-        u64::from(bits)
-    } else {
-        1
-    };
-    let bias_bytes = bias.map_or(0, int_bytes);
-    found.n_weights = rows * cols;
-    found.bit_macs = rows * cols * planes;
-    found.f32_bytes = 4 * (rows * cols + rows);
-    found.work.int_ops = if bias.is_some() { rows } else { 0 };
-    let plane_bytes = rows * cols.div_ceil(8);
-    match weights {
-        Weights::Bits(_) => {
-            found.weight_bits = 1;
-            found.bytes = plane_bytes + bias_bytes;
-            found.work.bit_macs = found.bit_macs;
-        }
-        Weights::Ternary { .. } => {
-            found.weight_bits = 2;
-            found.bytes = 2 * plane_bytes + bias_bytes;
-            let nonzero: u64 = (0..weights.n_rows())
-                .map(|row| u64::from(weights.row_nonzero(row)))
-                .sum();
-            found.n_zeros = rows * cols - nonzero;
-            found.work.ternary_macs = found.bit_macs;
-        }
+/// The name of an op, as the text of a Program writes it.
+pub fn op_name(op: &Op) -> &'static str {
+    match op {
+        Op::Dense { .. } => "dense",
+        Op::Conv2d(_) => "conv2d",
+        Op::Threshold(_) => "threshold",
+        Op::Quantize { .. } => "quantize",
+        Op::Planes => "planes",
+        Op::Affine { .. } => "affine",
+        Op::Relu => "relu",
+        Op::Clip { .. } => "clip",
+        Op::Prelu { .. } => "prelu",
+        Op::Rprelu { .. } => "rprelu",
+        Op::Add => "add",
+        Op::Mul => "mul",
+        Op::Concat => "concat",
+        Op::ConcatChannels => "concat_channels",
+        Op::Slice { .. } => "slice",
+        Op::Reshape { .. } => "reshape",
+        Op::Transpose { .. } => "transpose",
+        Op::MaxPool(_) => "max_pool",
+        Op::AvgPool { .. } => "avg_pool",
+        Op::GlobalAvgPool => "global_avg_pool",
+        Op::Softmax => "softmax",
+        Op::Argmax => "argmax",
     }
 }
 
-/// The least and greatest value of one channel: exact for the sums of a dense op, else those of all channels.
+/// Bytes of weights and constants, as `.bnn` stores them.
+fn constant_bytes(op: &Op) -> u64 {
+    match op {
+        Op::Dense { weights, bias } => weight_bytes(weights) + bias.as_deref().map_or(0, int_bytes),
+        Op::Conv2d(conv) => weight_bytes(&conv.weights) + conv.bias.as_deref().map_or(0, int_bytes),
+        Op::Threshold(thresholds) => {
+            let at = match &thresholds.at {
+                ThresholdValues::Int(at) => int_bytes(at),
+                ThresholdValues::Real(at) => 4 * at.len() as u64,
+            };
+            let is_flipped = thresholds.flip.contains(&true);
+            let flags = thresholds.flip.len().div_ceil(8) as u64;
+            at + if is_flipped { flags } else { 0 }
+        }
+        Op::Quantize { cuts, .. } => match cuts {
+            Cuts::Int(cuts) => int_bytes(cuts),
+            Cuts::Real(cuts) => 4 * cuts.len() as u64,
+        },
+        Op::Affine { scale, .. } => 8 * scale.len() as u64,
+        Op::Prelu { slope } => 4 * slope.len() as u64,
+        Op::Rprelu { slope, .. } => 12 * slope.len() as u64,
+        _ => 0,
+    }
+}
+
+fn weight_bytes(weights: &Weights) -> u64 {
+    let (rows, cols) = (weights.n_rows() as u64, weights.n_cols() as u64);
+    let plane = rows * cols.div_ceil(8);
+    match weights {
+        Weights::Bits(_) => plane,
+        Weights::Ternary { .. } => 2 * plane,
+        Weights::Int8(_) => rows * cols,
+        Weights::Real(_) => 4 * rows * cols,
+    }
+}
+
+/// The work of an op that treats its elements one by one; products are counted by [`product`].
+fn element_work(op: &Op, input: &Type, output: &Type) -> Work {
+    let (n_in, n_out) = (input.n_elements() as u64, output.n_elements() as u64);
+    let taps = |window: &Window| n_out * (window.kernel[0] * window.kernel[1]) as u64;
+    let ints = |int_ops| Work {
+        int_ops,
+        ..Work::default()
+    };
+    let floats = |float_adds, float_macs| Work {
+        float_adds,
+        float_macs,
+        ..Work::default()
+    };
+    let sums = |n: u64| {
+        if input.kind == Kind::Real {
+            floats(n, n_out)
+        } else {
+            let float_macs = n_out;
+            Work {
+                float_macs,
+                ..ints(n)
+            }
+        }
+    };
+    match op {
+        Op::Threshold(_) | Op::Relu | Op::Clip { .. } => ints(n_out),
+        Op::Quantize { bits, .. } => ints(n_out * ((1 << bits) - 1)),
+        Op::Affine { .. } | Op::Prelu { .. } | Op::Mul => floats(0, n_out),
+        Op::Rprelu { .. } => floats(2 * n_out, n_out),
+        Op::Add if input.kind == Kind::Real => floats(n_out, 0),
+        Op::Add => ints(n_out),
+        // An OR of single bits is a gate or two, which is nothing beside the rest.
+        Op::MaxPool(_) if input.kind == Kind::Bits => Work::default(),
+        Op::MaxPool(window) => ints(taps(window)),
+        Op::AvgPool { window, .. } => sums(taps(window)),
+        Op::GlobalAvgPool => sums(n_in),
+        // The polynomial of the exponential and the division.
+        Op::Softmax => floats(2 * n_in, 9 * n_in),
+        Op::Argmax => ints(n_in),
+        Op::Dense { .. }
+        | Op::Conv2d(_)
+        | Op::Planes
+        | Op::Concat
+        | Op::ConcatChannels
+        | Op::Slice { .. }
+        | Op::Reshape { .. }
+        | Op::Transpose { .. } => Work::default(),
+    }
+}
+
+/// Counts a product that is taken at a number of positions.
+fn product(
+    found: &mut LayerStatistics,
+    weights: &Weights,
+    has_bias: bool,
+    input: Kind,
+    positions: u64,
+) {
+    let (rows, cols) = (weights.n_rows() as u64, weights.n_cols() as u64);
+    let macs = rows * cols * positions;
+    let nonzero: u64 = (0..weights.n_rows())
+        .map(|row| u64::from(weights.row_nonzero(row)))
+        .sum();
+    found.n_weights = rows * cols;
+    found.n_zeros = rows * cols - nonzero;
+    found.f32_bytes = 4 * (rows * cols + rows);
+    found.f32_macs = macs;
+    found.work.int_ops = if has_bias { rows * positions } else { 0 };
+    found.weight_bits = match weights {
+        Weights::Bits(_) => 1,
+        Weights::Ternary { .. } => 2,
+        Weights::Int8(_) => 8,
+        Weights::Real(_) => 32,
+    };
+    let planes = match input {
+        Kind::Bits => Some(1),
+        Kind::Levels(bits) => Some(u64::from(bits)),
+        Kind::Int | Kind::Real => None,
+    };
+    let signs = matches!(weights, Weights::Bits(_) | Weights::Ternary { .. });
+    match planes {
+        Some(planes) if signs => found.bit_macs = macs * planes,
+        _ => found.macs = macs,
+    }
+    let work = &mut found.work;
+    match (weights, input) {
+        (Weights::Bits(_), Kind::Bits | Kind::Levels(_)) => work.bit_macs = found.bit_macs,
+        (Weights::Ternary { .. }, Kind::Bits | Kind::Levels(_)) => {
+            work.ternary_macs = found.bit_macs;
+        }
+        // A weight of -1, 0 or +1 makes a sum of a product, and so does a single bit.
+        (Weights::Bits(_) | Weights::Ternary { .. }, Kind::Int)
+        | (Weights::Int8(_), Kind::Bits) => {
+            work.int_ops += macs;
+        }
+        (Weights::Bits(_) | Weights::Ternary { .. }, Kind::Real)
+        | (Weights::Real(_), Kind::Bits) => {
+            work.float_adds += macs;
+        }
+        (Weights::Int8(_), Kind::Levels(_)) => work.int8_macs = macs,
+        (Weights::Int8(_), Kind::Int) => work.int32_macs = macs,
+        (Weights::Int8(_), Kind::Real) | (Weights::Real(_), _) => work.float_macs += macs,
+    }
+}
+
+/// The least and greatest value of one channel: exact for the sums of a product, else those of all channels.
 fn reach(program: &Program, types: &ProgramTypes, id: ValueId, channel: usize) -> Option<IntRange> {
     let producer = id.0.checked_sub(1).map(|idx| &program.nodes[idx]);
-    if let Some(Node {
-        op: Op::Dense { weights, bias },
-        inputs,
-        ..
-    }) = producer
-    {
+    let elements = |node: &Node| {
+        let operand = node.inputs[0];
+        Elements::of_value(types.of(operand).kind, types.range(operand))
+    };
+    let of_row = |weights: &Weights, bias: &Option<Vec<i32>>, elements: Option<Elements>| {
         let bias = bias.as_ref().map_or(0, |bias| bias[channel]);
-        let reach = Reach::of_row(weights, channel, bias, types.of(inputs[0]).kind);
-        return reach
-            .map(|reach| IntRange {
-                min: reach.min,
-                max: reach.max,
-            })
-            .or(types.range(id));
-    }
-    types.range(id)
+        Reach::of_sum(weights, channel, bias, elements?)
+    };
+    let reach = match producer {
+        Some(node) => match &node.op {
+            Op::Dense { weights, bias } => of_row(weights, bias, elements(node)),
+            Op::Conv2d(conv) => {
+                let elements = elements(node).map(|elements| elements.with_padding(conv));
+                of_row(&conv.weights, &conv.bias, elements)
+            }
+            _ => None,
+        },
+        None => None,
+    };
+    let range = |reach: Reach| IntRange {
+        min: reach.min,
+        max: reach.max,
+    };
+    reach.map(range).or(types.range(id))
 }
 
 fn threshold(
@@ -251,16 +387,20 @@ pub fn totals(layers: &[LayerStatistics]) -> Totals {
         totals.n_weights += layer.n_weights;
         totals.bytes += layer.bytes;
         totals.bit_macs += layer.bit_macs;
+        totals.macs += layer.macs;
         totals.f32_bytes += layer.f32_bytes;
         let (sum, work) = (&mut totals.work, layer.work);
         sum.bit_macs += work.bit_macs;
         sum.ternary_macs += work.ternary_macs;
+        sum.int8_macs += work.int8_macs;
+        sum.int32_macs += work.int32_macs;
         sum.int_ops += work.int_ops;
+        sum.float_adds += work.float_adds;
         sum.float_macs += work.float_macs;
         sum.bytes += work.bytes;
     }
     totals.f32_work = Work {
-        float_macs: totals.n_weights,
+        float_macs: layers.iter().map(|layer| layer.f32_macs).sum(),
         bytes: totals.f32_bytes,
         ..Work::default()
     };
@@ -269,7 +409,9 @@ pub fn totals(layers: &[LayerStatistics]) -> Totals {
 
 /// The layers as a table.
 pub fn table(layers: &[LayerStatistics]) -> Table {
-    let mut table = Table::new(&[
+    // Most Programs have products of bits only, and then there is nothing to say about others.
+    let has_macs = layers.iter().any(|layer| layer.macs > 0);
+    let mut headings = vec![
         ("layer", Align::Left),
         ("op", Align::Left),
         ("input", Align::Left),
@@ -279,15 +421,18 @@ pub fn table(layers: &[LayerStatistics]) -> Table {
         ("zero", Align::Right),
         ("bytes", Align::Right),
         ("bit-MACs", Align::Right),
+        ("MACs", Align::Right),
         ("thresholds", Align::Left),
-    ]);
+    ];
+    headings.retain(|(heading, _)| has_macs || *heading != "MACs");
+    let mut table = Table::new(&headings);
     let count = |n: u64| if n == 0 { String::new() } else { grouped(n) };
     for layer in layers {
         let zero = match layer.n_zeros {
             0 => String::new(),
             n => format!("{:.1} %", 100.0 * n as f64 / layer.n_weights as f64),
         };
-        table.row(vec![
+        let mut row = vec![
             layer.name.clone(),
             layer.op.into(),
             layer.input.clone(),
@@ -297,11 +442,11 @@ pub fn table(layers: &[LayerStatistics]) -> Table {
             zero,
             count(layer.bytes),
             count(layer.bit_macs),
-            layer
-                .thresholds
-                .as_ref()
-                .map_or(String::new(), ThresholdStatistics::text),
-        ]);
+        ];
+        row.extend(has_macs.then(|| count(layer.macs)));
+        let thresholds = layer.thresholds.as_ref();
+        row.push(thresholds.map_or(String::new(), ThresholdStatistics::text));
+        table.row(row);
     }
     table
 }
@@ -338,6 +483,7 @@ impl LayerStatistics {
             "zero_weights": self.n_zeros,
             "bytes": self.bytes,
             "bit_macs": self.bit_macs,
+            "macs": self.macs,
             "f32_bytes": self.f32_bytes,
             "thresholds": self.thresholds.as_ref().map(|t| json!({
                 "count": t.count,
@@ -365,5 +511,41 @@ mod tests {
             let counted = totals(&layers(&program, &types)).bytes;
             assert_eq!(counted, file.len() as u64 - 8 - header, "seed {seed}");
         }
+    }
+
+    #[test]
+    fn a_convolution_works_at_every_position() {
+        use onebit_model::builder::ProgramBuilder;
+        use onebit_model::program::{Conv2d, Window};
+        use onebit_model::weights::{BitMatrix, Matrix};
+
+        let mut b = ProgramBuilder::new("net", Kind::Levels(2), &[5, 6, 4]);
+        let conv = |weights| Conv2d {
+            weights,
+            bias: None,
+            window: Window::new([3, 3]),
+            groups: 2,
+            pad: 0,
+        };
+        let bits = Weights::Bits(BitMatrix::zeros(8, 18));
+        let x = b.conv2d("bits", b.input(), conv(bits));
+        let int8 = Weights::Int8(Matrix::from_fn(2, 36, |_, col| (col % 2) as i8));
+        let y = b.conv2d("int8", x, conv(int8));
+        let program = b.finish(y).unwrap();
+        let layers = layers(&program, &verify(&program).unwrap());
+        let [first, second] = &layers[..] else {
+            panic!("two layers")
+        };
+        assert_eq!(
+            (first.n_weights, first.bit_macs, first.macs),
+            (144, 144 * 12 * 2, 0)
+        );
+        assert_eq!((first.f32_macs, first.f32_bytes), (144 * 12, 4 * (144 + 8)));
+        assert_eq!(
+            (second.bit_macs, second.macs, second.n_zeros),
+            (0, 72 * 2, 36)
+        );
+        assert_eq!(second.work.int32_macs, 72 * 2);
+        assert_eq!((second.weight_bits, second.bytes), (8, 72));
     }
 }

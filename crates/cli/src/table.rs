@@ -145,6 +145,27 @@ pub fn with_prefix(number: f64) -> String {
     }
 }
 
+/// A name of at most so many characters; of a longer one the middle is left out.
+pub fn shortened(name: &str, width: usize) -> String {
+    let n = name.chars().count();
+    if n <= width {
+        return name.to_string();
+    }
+    let kept = width.saturating_sub(1);
+    let head = name.chars().take(kept.div_ceil(2));
+    let tail = name.chars().skip(n - kept / 2);
+    head.chain(['…']).chain(tail).collect()
+}
+
+/// A bar that fills this share of `width` characters, to an eighth of one; what is above zero is seen.
+pub fn bar(share: f64, width: usize) -> String {
+    const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let all = 8 * width;
+    let eighths = (share.clamp(0.0, 1.0) * all as f64).round() as usize;
+    let eighths = eighths.max(usize::from(share > 0.0)).min(all);
+    "█".repeat(eighths / 8) + PARTS[eighths % 8]
+}
+
 /// An energy given in picojoules, in the unit that reads best.
 pub fn energy(picojoules: f64) -> String {
     let units = [(1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ")];
@@ -166,6 +187,22 @@ mod tests {
         assert_eq!(table.text(), "name        n\na           1\nlonger  1,000");
         assert!(table.markdown().contains("| --- | ---: |"));
         assert!(table.html().contains("<td class=\"n\">1,000</td>"));
+    }
+
+    #[test]
+    fn long_names_lose_their_middle() {
+        assert_eq!(shortened("fc1", 3), "fc1");
+        assert_eq!(shortened("features.conv2", 8), "feat…nv2");
+        assert_eq!(shortened("größe", 4), "gr…e");
+    }
+
+    #[test]
+    fn a_bar_fills_its_share() {
+        assert_eq!(bar(1.0, 4), "████");
+        assert_eq!(bar(0.5, 3), "█▌");
+        assert_eq!(bar(1e-6, 10), "▏");
+        assert_eq!(bar(0.0, 10), "");
+        assert_eq!(bar(0.5, 0), "");
     }
 
     #[test]

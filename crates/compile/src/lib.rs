@@ -8,10 +8,16 @@
 //!
 //! | pass | what it does | by default |
 //! |---|---|---|
+//! | [`pool_after_threshold`](passes::pool_after_threshold) | pools bits instead of the numbers before their threshold | on |
+//! | [`fold_thresholds`](passes::fold_thresholds) | compares integers where real ops stood before a threshold | on |
+//! | [`dead_nodes`](passes::dead_nodes) | removes nodes that do not reach the answer | on |
 //! | [`direction`](passes::direction) | negates weight rows so that no threshold is flipped | on |
 //! | [`constant_channels`](passes::constant_channels) | folds hidden channels that never change into the next bias | off |
+//!
+//! `pool_after_threshold` runs again after `fold_thresholds`, which can bring a threshold next to a pool.
 #![forbid(unsafe_code)]
 
+mod bounds;
 mod fold;
 mod lower;
 pub mod passes;
@@ -25,11 +31,17 @@ use thiserror::Error;
 pub use fold::{Folded, canonical, fold_monotone};
 pub use lower::{LowerError, lower};
 pub use passes::ChannelMap;
-pub use reach::Reach;
+pub use reach::{Elements, Reach};
 
 /// Which passes run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
+    /// Pool bits instead of the numbers before their threshold.
+    pub pool_after_threshold: bool,
+    /// Compare integers where real ops stood before a threshold.
+    pub fold_thresholds: bool,
+    /// Remove nodes that do not reach the answer.
+    pub dead_nodes: bool,
     /// Negate weight rows so that no threshold is flipped.
     pub direction: bool,
     /// Remove hidden channels that never change. Layers then have fewer channels than in the Net;
@@ -41,6 +53,9 @@ impl Default for Options {
     /// The passes that keep every layer's channels as they are in the Net.
     fn default() -> Self {
         Options {
+            pool_after_threshold: true,
+            fold_thresholds: true,
+            dead_nodes: true,
             direction: true,
             constant_channels: false,
         }
@@ -84,6 +99,22 @@ pub fn optimize_with_map(
     verify(&program).map_err(CompileError::Malformed)?;
     let mut program = program;
     let mut map = ChannelMap::default();
+    if options.pool_after_threshold {
+        program = passes::pool_after_threshold(program);
+        verify_after("pool_after_threshold", &program)?;
+    }
+    if options.fold_thresholds {
+        program = passes::fold_thresholds(program);
+        verify_after("fold_thresholds", &program)?;
+        if options.pool_after_threshold {
+            program = passes::pool_after_threshold(program);
+            verify_after("pool_after_threshold", &program)?;
+        }
+    }
+    if options.dead_nodes {
+        program = passes::dead_nodes(program);
+        verify_after("dead_nodes", &program)?;
+    }
     if options.direction {
         program = passes::direction(program);
         verify_after("direction", &program)?;

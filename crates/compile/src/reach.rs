@@ -1,11 +1,66 @@
-//! Reach: which integers one row of a dense op can sum to.
+//! Reach: which integers one row of a product can sum to.
 //!
-//! A row of weights, its bias and the operand's kind come in; an arithmetic progression goes out.
-//! It contains every sum that some operand gives, and for operands whose elements are free of one
-//! another nothing else.
+//! A row of weights, its bias and what its operand's elements can be come in; an arithmetic progression
+//! goes out. It contains every sum that some operand gives, and for weights of magnitude 0 and 1 over
+//! elements that are free of one another nothing else.
 
-use onebit_model::program::Kind;
+use onebit_model::IntRange;
+use onebit_model::program::{Conv2d, Kind};
 use onebit_model::weights::Weights;
+
+/// The integers that each element of an operand lies among: `low`, `low + step`, ..., `high`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elements {
+    /// The least.
+    pub low: i64,
+    /// The greatest.
+    pub high: i64,
+    /// 2 for bits, else 1.
+    pub step: i32,
+}
+
+impl Elements {
+    /// The elements of bits and levels; `None` for kinds that say nothing.
+    pub fn of_kind(kind: Kind) -> Option<Elements> {
+        match kind {
+            Kind::Bits => Some(Elements {
+                low: -1,
+                high: 1,
+                step: 2,
+            }),
+            Kind::Levels(bits) => Some(Elements {
+                low: 0,
+                high: (1i64 << bits) - 1,
+                step: 1,
+            }),
+            Kind::Int | Kind::Real => None,
+        }
+    }
+
+    /// The elements of a value of this kind and range; `None` for reals.
+    pub fn of_value(kind: Kind, range: Option<IntRange>) -> Option<Elements> {
+        let of_range = |range: IntRange| Elements {
+            low: range.min.into(),
+            high: range.max.into(),
+            step: 1,
+        };
+        Elements::of_kind(kind).or(range.map(of_range))
+    }
+
+    /// The elements that a convolution sees of a value: those, and its pad value if there is padding.
+    pub fn with_padding(self, conv: &Conv2d) -> Elements {
+        if conv.window.pads == [0; 4] {
+            return self;
+        }
+        let pad = i64::from(conv.pad);
+        let is_between = (pad - self.low) % i64::from(self.step) == 0;
+        Elements {
+            low: self.low.min(pad),
+            high: self.high.max(pad),
+            step: if is_between { self.step } else { 1 },
+        }
+    }
+}
 
 /// The integers `min`, `min + step`, ..., `max`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,17 +74,21 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// The sums of one row; `None` if the operand is neither bits nor levels or a sum leaves i32.
+    /// The sums of one row of a dense over bits or levels; `None` over other operands, for weights that
+    /// are reals, or if a sum leaves i32.
     pub fn of_row(weights: &Weights, row: usize, bias: i32, operand: Kind) -> Option<Reach> {
-        let (low, high, step) = match operand {
-            Kind::Bits => (-1, 1, 2),
-            Kind::Levels(bits) => (0, (1i64 << bits) - 1, 1),
-            Kind::Int | Kind::Real => return None,
-        };
-        let n_plus = i64::from(weights.sign().count_ones(row));
-        let n_minus = i64::from(weights.row_nonzero(row)) - n_plus;
-        let min = n_plus * low - n_minus * high + i64::from(bias);
-        let max = n_plus * high - n_minus * low + i64::from(bias);
+        Reach::of_sum(weights, row, bias, Elements::of_kind(operand)?)
+    }
+
+    /// The sums of one row over any elements; `None` if the weights are reals or a sum leaves i32.
+    pub fn of_sum(weights: &Weights, row: usize, bias: i32, elements: Elements) -> Option<Reach> {
+        if weights.is_real() {
+            return None;
+        }
+        let Elements { low, high, step } = elements;
+        let (plus, minus) = weights.row_sums(row);
+        let min = plus * low + minus * high + i64::from(bias);
+        let max = plus * high + minus * low + i64::from(bias);
         Some(Reach {
             min: i32::try_from(min).ok()?,
             max: i32::try_from(max).ok()?,

@@ -5,7 +5,9 @@ use onebit_model::net::{Activation, BatchNorm, Encoder, Layer, Net};
 use onebit_model::program::{Kind, Op, Program, ThresholdValues, Type};
 use onebit_model::weights::{BitMatrix, Weights};
 use onebit_model::{Evaluator, Tensor, interpret, interpret_all, verify};
-use onebit_testkit::{Random, random_input, random_net, random_program, random_tensor};
+use onebit_testkit::{
+    Random, random_conv_program, random_input, random_net, random_program, random_tensor,
+};
 
 const N_NETS: u64 = 250;
 const N_IMAGES: u64 = 6;
@@ -78,6 +80,7 @@ fn compiled_nets_agree_with_every_pass_on_and_off() {
                 &Options {
                     direction,
                     constant_channels,
+                    ..Options::default()
                 },
             )
             .unwrap();
@@ -109,6 +112,7 @@ fn the_map_of_channels_says_what_each_was() {
         let options = Options {
             direction: true,
             constant_channels: true,
+            ..Options::default()
         };
         let (after, map) = optimize_with_map(before.clone(), &options).unwrap();
         let (before_types, after_types) = (verify(&before).unwrap(), verify(&after).unwrap());
@@ -130,26 +134,83 @@ fn the_map_of_channels_says_what_each_was() {
     assert!(n_removed > 100, "{n_removed}");
 }
 
+/// Compares the answers before and after all passes; whether they did anything.
+fn passes_change_no_answer_of(before: &Program, options: &Options, seed: u64) -> bool {
+    let (after, _) = optimize_with_map(before.clone(), options).unwrap();
+    let (before_types, after_types) = (verify(before).unwrap(), verify(&after).unwrap());
+    for image in 0..3 {
+        let input = random_input(before, seed * 10 + image);
+        let expected = interpret(before, &before_types, &input);
+        let found = interpret(&after, &after_types, &input);
+        assert_eq!(found.first_difference(&expected), None, "seed {seed}");
+    }
+    *before != after
+}
+
 #[test]
 fn passes_change_no_answer_of_any_program() {
     let options = Options {
-        direction: true,
         constant_channels: true,
+        ..Options::default()
     };
-    let mut n_changed = 0;
-    for seed in 0..400 {
-        let before = random_program(seed);
-        let (after, _) = optimize_with_map(before.clone(), &options).unwrap();
-        n_changed += usize::from(before != after);
-        let (before_types, after_types) = (verify(&before).unwrap(), verify(&after).unwrap());
-        for image in 0..3 {
-            let input = random_input(&before, seed * 10 + image);
-            let expected = interpret(&before, &before_types, &input);
-            let found = interpret(&after, &after_types, &input);
-            assert_eq!(found.first_difference(&expected), None, "seed {seed}");
-        }
-    }
+    let changes = |seed: &u64| passes_change_no_answer_of(&random_program(*seed), &options, *seed);
+    let n_changed = (0..600).filter(changes).count();
+    assert!(n_changed > 60, "{n_changed}");
+}
+
+#[test]
+fn passes_change_no_answer_of_any_chain() {
+    let options = Options {
+        constant_channels: true,
+        ..Options::default()
+    };
+    let changes =
+        |seed: &u64| passes_change_no_answer_of(&random_conv_program(*seed), &options, *seed);
+    let n_changed = (0..60).filter(changes).count();
     assert!(n_changed > 20, "{n_changed}");
+}
+
+/// How many nodes compare reals, and how many there are at all.
+fn n_real(program: &Program) -> (usize, usize) {
+    let is_real = |op: &Op| match op {
+        Op::Threshold(thresholds) => matches!(thresholds.at, ThresholdValues::Real(_)),
+        _ => false,
+    };
+    let nodes = program.nodes.iter();
+    (
+        nodes.filter(|node| is_real(&node.op)).count(),
+        program.nodes.len(),
+    )
+}
+
+#[test]
+fn plain_chains_of_pixels_lose_their_real_thresholds() {
+    let mut n_plain = 0;
+    for seed in 0..80 {
+        let before = random_conv_program(seed);
+        let has = |wanted: fn(&Op) -> bool| before.nodes.iter().any(|node| wanted(&node.op));
+        let has_reals = has(|op| match op {
+            Op::Conv2d(conv) => conv.weights.is_real(),
+            op => matches!(
+                op,
+                Op::Add | Op::Rprelu { .. } | Op::Prelu { .. } | Op::Clip { .. }
+            ),
+        });
+        if before.input.kind == Kind::Real || has_reals {
+            continue;
+        }
+        let after = onebit_compile::optimize(before.clone(), &Options::default()).unwrap();
+        let has_pool_between = after
+            .nodes
+            .iter()
+            .any(|node| matches!(node.op, Op::MaxPool(_)));
+        if !has_pool_between {
+            n_plain += 1;
+            assert_eq!(n_real(&after).0, 0, "seed {seed}");
+        }
+        assert!(n_real(&after).1 <= n_real(&before).1);
+    }
+    assert!(n_plain >= 3, "{n_plain}");
 }
 
 /// One layer of `n_rows` rows before a sign, then one score.
@@ -205,7 +266,7 @@ fn check_every_sum(net: &Net, codes: Option<i32>) {
     let (n, norm) = (layer.weights.n_cols() as i32, layer.norm.as_ref().unwrap());
     assert_eq!(at.len(), layer.weights.n_rows());
     for (row, &at) in at.iter().enumerate() {
-        let plus = layer.weights.sign().count_ones(row) as i32;
+        let plus = layer.weights.sign().unwrap().count_ones(row) as i32;
         let bias = layer.bias.as_ref().unwrap()[row];
         let (low, high, step) = match codes {
             None => (-n, n, 2),

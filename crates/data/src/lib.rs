@@ -8,6 +8,7 @@
 //! `get` fetches public sets. The readers are public for bytes in memory too.
 
 mod array;
+mod cifar;
 pub mod csv;
 mod csv_label;
 mod digits;
@@ -37,6 +38,7 @@ pub use files::{MAX_EXPANDED_BYTES, MAX_FILE_BYTES};
 pub use get::{GetOptions, Progress, get};
 pub use input::{parse_input, read_input};
 pub use npy::{npy_bytes, parse_npy, read_npy, write_npy};
+pub use npz::read_npz;
 pub use open::{OpenOptions, Opened, data_folders, download_folder, open, open_with};
 pub use set::{Dataset, Features, Split};
 pub use split::{SplitMix64, split_validation};

@@ -16,7 +16,7 @@ const DAMAGED: &str = "the file is damaged or incomplete: write it again with nu
 /// The first bytes of every .npy file.
 pub const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
-/// Reads a .npy file; f64 values are rounded to f32.
+/// Reads a .npy file; f64 values are rounded to f32, 16-bit integers become 32-bit ones.
 pub fn read_npy(path: &Path) -> Result<Array, DataError> {
     parse_npy(path, &files::read_file(path)?)
 }
@@ -70,6 +70,8 @@ pub(crate) fn parse(source: Source, bytes: &[u8]) -> Result<Parsed, DataError> {
 pub(crate) enum Kind {
     U8,
     I8,
+    I16,
+    U16,
     I32,
     I64,
     F32,
@@ -81,8 +83,17 @@ impl Kind {
     pub fn width(self) -> usize {
         match self {
             Kind::U8 | Kind::I8 => 1,
+            Kind::I16 | Kind::U16 => 2,
             Kind::I32 | Kind::F32 => 4,
             Kind::I64 | Kind::F64 => 8,
+        }
+    }
+
+    /// Size of one value in bytes where it is larger in memory than in the file, else the same.
+    pub fn width_in_memory(self) -> usize {
+        match self {
+            Kind::I16 | Kind::U16 => 4,
+            _ => self.width(),
         }
     }
 }
@@ -92,6 +103,8 @@ fn values(source: Source, header: &Header, raw: &[u8]) -> Result<ArrayData, Data
     Ok(match header.kind {
         Kind::U8 => ArrayData::U8(raw.to_vec()),
         Kind::I8 => ArrayData::I8(raw.iter().map(|&byte| byte.cast_signed()).collect()),
+        Kind::I16 => ArrayData::I32(map(raw, big, |bytes| i16::from_le_bytes(bytes).into())),
+        Kind::U16 => ArrayData::I32(map(raw, big, |bytes| u16::from_le_bytes(bytes).into())),
         Kind::I32 => ArrayData::I32(map(raw, big, i32::from_le_bytes)),
         Kind::I64 => ArrayData::I64(map(raw, big, i64::from_le_bytes)),
         Kind::F32 => finite(

@@ -109,7 +109,7 @@ fn header(source: Source, fields: Fields, start: usize) -> Result<Header, DataEr
         .iter()
         .try_fold(1usize, |n, &axis| n.checked_mul(axis));
     let fits = |&n: &usize| {
-        n.checked_mul(kind.width())
+        n.checked_mul(kind.width_in_memory())
             .is_some_and(|size| size as u64 <= MAX_EXPANDED_BYTES)
     };
     let n_values = n_values.filter(fits).ok_or_else(|| {
@@ -133,6 +133,8 @@ fn kind(source: Source, descr: &str, at: usize) -> Result<(Kind, bool), DataErro
     let kind = match name {
         "u1" => Kind::U8,
         "i1" => Kind::I8,
+        "i2" => Kind::I16,
+        "u2" => Kind::U16,
         "i4" => Kind::I32,
         "i8" => Kind::I64,
         "f4" => Kind::F32,

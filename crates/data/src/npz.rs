@@ -9,7 +9,9 @@ use std::path::Path;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
+use crate::array::Array;
 use crate::error::{DataError, Place, Source, SourceLayer};
+use crate::files;
 use crate::npy::{self, Parsed};
 use crate::npy_header;
 
@@ -17,6 +19,26 @@ use crate::npy_header;
 const MAX_MEMBERS: usize = 10_000;
 
 const DAMAGED: &str = "the archive is damaged or incomplete: write it again with numpy.savez";
+
+/// Reads the named members of a .npz file, in the order of `names`; names go without `.npy`. Other members are not
+/// looked at, whatever they hold.
+pub fn read_npz<const N: usize>(path: &Path, names: [&str; N]) -> Result<[Array; N], DataError> {
+    let bytes = files::read_file(path)?;
+    let mut npz = Npz::open(path, &bytes)?;
+    let mut arrays = Vec::with_capacity(N);
+    for name in names {
+        let Some(parsed) = npz.read(name)? else {
+            let problem = format!("there is no member `{name}`");
+            let remedy = format!(
+                "the archive holds {}: name one of these",
+                npz.names().join(", ")
+            );
+            return Err(DataError::malformed(path, Place::Whole, problem, remedy));
+        };
+        arrays.push(parsed.array);
+    }
+    Ok(arrays.try_into().expect("there is an array for each name"))
+}
 
 /// An archive that was opened; members are still compressed.
 pub(crate) struct Npz<'a> {

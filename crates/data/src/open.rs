@@ -11,7 +11,7 @@ use crate::csv;
 use crate::digits::digits;
 use crate::error::{DataError, Place};
 use crate::set::Dataset;
-use crate::{idx_set, npy_set};
+use crate::{cifar, idx_set, npy_set};
 
 /// Choices for a set without a test file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +47,15 @@ pub fn open(name_or_dir: &str) -> Result<Dataset, DataError> {
 }
 
 /// [`open`] with options, and with the notes that a person should see.
+///
+/// `$ONEBIT_CIFAR10` is the folder of `cifar10` where it is set: the batches are often unpacked from an archive
+/// that lies in a data folder itself.
 pub fn open_with(name_or_dir: &str, options: &OpenOptions) -> Result<Opened, DataError> {
+    if name_or_dir == "cifar10"
+        && let Some(dir) = env::var_os("ONEBIT_CIFAR10").filter(|value| !value.is_empty())
+    {
+        return open_path(Path::new(&dir), options);
+    }
     open_among(name_or_dir, &data_folders(), options)
 }
 
@@ -112,6 +120,7 @@ fn not_found(name: &str, is_name: bool, looked: Vec<PathBuf>) -> DataError {
         "mnist" | "fashion-mnist" => {
             format!("run `onebit data get {name}`, or set ONEBIT_DATA to the folder that holds {name}/")
         }
+        "cifar10" => "set ONEBIT_CIFAR10 to the folder that holds data_batch_1.bin to test_batch.bin".into(),
         _ if is_name => "`digits` is built in, `onebit data get mnist` and `onebit data get fashion-mnist` fetch \
                          those, and a folder of your own is given by its path"
             .into(),
@@ -141,6 +150,7 @@ fn open_path(path: &Path, options: &OpenOptions) -> Result<Opened, DataError> {
 
 /// What a folder can hold.
 enum Found {
+    Cifar,
     Idx,
     Npy,
     Npz(PathBuf),
@@ -153,6 +163,7 @@ enum Found {
 impl Found {
     fn name(&self) -> &'static str {
         match self {
+            Found::Cifar => "CIFAR-10 batches",
             Found::Idx => "idx",
             Found::Npy => ".npy",
             Found::Npz(_) => ".npz",
@@ -162,11 +173,6 @@ impl Found {
 }
 
 fn open_dir(dir: &Path, options: &OpenOptions) -> Result<Opened, DataError> {
-    if dir.join("data_batch_1.bin").is_file() {
-        let problem = "this folder holds CIFAR-10 batches, which are not read yet";
-        let remedy = "save them as x_train.npy, y_train.npy, x_test.npy and y_test.npy";
-        return Err(DataError::unsupported(dir, Place::Whole, problem, remedy));
-    }
     let mut found = recognise(dir)?;
     if found.len() > 1 {
         let kinds: Vec<&str> = found.iter().map(Found::name).collect();
@@ -182,13 +188,22 @@ fn open_dir(dir: &Path, options: &OpenOptions) -> Result<Opened, DataError> {
         ));
     }
     match found.pop() {
+        Some(Found::Cifar) => cifar::open(dir, options),
         Some(Found::Idx) => idx_set::open(dir, options),
         Some(Found::Npy) => npy_set::open_folder(dir, options),
         Some(Found::Npz(file)) => npy_set::open_npz(&file, options),
         Some(Found::Csv { train, test }) => csv::open(&train, test.as_deref(), options),
+        None if let Some(script) = cifar::unpack_script(dir) => {
+            let problem = "the folder holds CIFAR-10 in an archive that is not read";
+            let remedy = format!(
+                "run `{} OUT`, then give OUT as the data, or set ONEBIT_CIFAR10 to it and give cifar10",
+                script.display()
+            );
+            Err(DataError::unsupported(dir, Place::Whole, problem, remedy))
+        }
         None => {
             let problem = "the folder holds no data set that onebit knows";
-            let remedy = "put idx files, x_train.npy and y_train.npy, one .npz, or train.csv here; see docs/data.md";
+            let remedy = "put idx files, CIFAR-10 batches, x_train.npy and y_train.npy, one .npz, or train.csv here; see docs/data.md";
             Err(DataError::malformed(dir, Place::Whole, problem, remedy))
         }
     }
@@ -196,6 +211,9 @@ fn open_dir(dir: &Path, options: &OpenOptions) -> Result<Opened, DataError> {
 
 fn recognise(dir: &Path) -> Result<Vec<Found>, DataError> {
     let mut found = Vec::new();
+    if cifar::is_here(dir) {
+        found.push(Found::Cifar);
+    }
     if idx_set::is_here(dir) {
         found.push(Found::Idx);
     }

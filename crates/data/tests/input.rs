@@ -5,9 +5,11 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{assert_error, gz, idx, npz, png};
+use common::{assert_error, gz, idx, npy, npz, png};
 use onebit_data::png::parse_png;
-use onebit_data::{Array, ArrayData, DataError, Place, npy_bytes, parse_input, read_input};
+use onebit_data::{
+    Array, ArrayData, DataError, Place, npy_bytes, parse_input, read_input, read_npz,
+};
 use png::{BitDepth, ColorType};
 
 fn read(bytes: &[u8]) -> Result<Array, DataError> {
@@ -208,4 +210,21 @@ fn an_image_that_claims_too_much_is_refused_before_it_is_decoded() {
     assert!(read(&image).is_err());
     claim(&mut image, 2, 1);
     assert!(matches!(read(&image), Err(DataError::Malformed(_))));
+}
+
+#[test]
+fn members_of_an_archive_are_read_by_name() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("a.npz");
+    let members = [
+        ("x.npy", npy_bytes(&[2], &ArrayData::U8(vec![1, 2]))),
+        ("names.npy", npy("not a dictionary", &[])),
+        ("y.npy", npy_bytes(&[1], &ArrayData::I32(vec![-3]))),
+    ];
+    fs::write(&path, npz(&members, true)).unwrap();
+    let [y, x] = read_npz(&path, ["y", "x"]).unwrap();
+    assert_eq!(x.data, ArrayData::U8(vec![1, 2]));
+    assert_eq!((y.shape, y.data), (vec![1], ArrayData::I32(vec![-3])));
+    let words = ["no member `z`", "x, names, y"];
+    assert_error(read_npz(&path, ["x", "z"]), "a.npz", Place::Whole, &words);
 }

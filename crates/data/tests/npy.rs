@@ -24,7 +24,7 @@ fn start(dictionary: &str) -> u64 {
 
 #[test]
 fn every_type_and_order_is_read() {
-    let cases: [(&str, &[u8], ArrayData); 13] = [
+    let cases: [(&str, &[u8], ArrayData); 16] = [
         ("|u1", &[7, 200], ArrayData::U8(vec![7, 200])),
         ("u1", &[7, 200], ArrayData::U8(vec![7, 200])),
         ("<u1", &[7, 200], ArrayData::U8(vec![7, 200])),
@@ -58,6 +58,13 @@ fn every_type_and_order_is_read() {
             ">f4",
             &[0x3f, 0xc0, 0, 0, 0x80, 0, 0, 0],
             ArrayData::F32(vec![1.5, -0.0]),
+        ),
+        ("<i2", &[0xff, 0xff, 0, 1], ArrayData::I32(vec![-1, 256])),
+        (">i2", &[0xff, 0xfe, 1, 0], ArrayData::I32(vec![-2, 256])),
+        (
+            "<u2",
+            &[0xff, 0xff, 0, 1],
+            ArrayData::I32(vec![65_535, 256]),
         ),
         (
             "=f4",
@@ -137,7 +144,7 @@ fn fortran_order_is_refused_with_its_remedy() {
 #[test]
 fn other_types_are_refused_with_their_remedy() {
     for descr in [
-        "|b1", "<u2", "<i2", "<u4", "<u8", "<f2", "<f16", "<c8", "|S3", "<U3", "|O", "", "<", "é",
+        "|b1", "<u4", "<u8", "<f2", "<f16", "<c8", "|S3", "<U3", "|O", "", "<", "é",
     ] {
         let words = ["are not read", "astype"];
         assert_error(

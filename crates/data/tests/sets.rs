@@ -417,13 +417,6 @@ fn folders_of_no_kind_or_two_are_refused() {
         Place::Whole,
         &["more than one kind of data set: .npy, .csv"],
     );
-    let cifar = folder(&[("data_batch_1.bin", vec![0; 3073])]);
-    assert_error(
-        open_dir(cifar.path()),
-        "",
-        Place::Whole,
-        &["CIFAR-10", "x_train.npy"],
-    );
     let image = folder(&[("picture.png", vec![1])]);
     assert_error(
         open_dir(&image.path().join("picture.png")),

@@ -10,12 +10,14 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::container::{self, Contents};
-use crate::outline::{NumberKind, Outline, OutlineNode, OutlineOp, WeightsOutline};
-use crate::packed::{
-    PackedTensor, pack_bits, pack_flags, pack_ints, pack_reals, unpack_bits, unpack_flags,
-    unpack_ints, unpack_reals,
+use crate::outline::{
+    Conv2dOutline, NumberKind, Outline, OutlineNode, OutlineOp, WeightKind, WeightsOutline, n_cuts,
 };
-use crate::program::{Cuts, Node, Op, Program, ThresholdValues, Thresholds};
+use crate::packed::{
+    PackedTensor, pack_bits, pack_flags, pack_int8_matrix, pack_ints, pack_real_matrix, pack_reals,
+    unpack_bits, unpack_flags, unpack_int8_matrix, unpack_ints, unpack_real_matrix, unpack_reals,
+};
+use crate::program::{Conv2d, Cuts, Node, Op, Program, ThresholdValues, Thresholds};
 use crate::text;
 use crate::verify::verify;
 use crate::weights::Weights;
@@ -69,7 +71,7 @@ pub fn read(bytes: &[u8]) -> Result<Program, BnnError> {
 fn pack_node(node: &Node) -> Vec<PackedTensor> {
     let name = |part: &str| format!("{}.{part}", node.name);
     match &node.op {
-        Op::Dense { weights, bias } => {
+        Op::Dense { weights, bias } | Op::Conv2d(Conv2d { weights, bias, .. }) => {
             let mut tensors = pack_weights(&node.name, weights);
             tensors.extend(bias.iter().map(|bias| pack_ints(name("bias"), bias)));
             tensors
@@ -94,17 +96,46 @@ fn pack_node(node: &Node) -> Vec<PackedTensor> {
                 pack_reals(name("shift"), shift),
             ]
         }
-        Op::Planes | Op::Concat | Op::Argmax => Vec::new(),
+        Op::Prelu { slope } => vec![pack_reals(name("slope"), slope)],
+        Op::Rprelu {
+            before,
+            slope,
+            after,
+        } => vec![
+            pack_reals(name("before"), before),
+            pack_reals(name("slope"), slope),
+            pack_reals(name("after"), after),
+        ],
+        Op::Planes
+        | Op::Relu
+        | Op::Clip { .. }
+        | Op::Add
+        | Op::Mul
+        | Op::Concat
+        | Op::ConcatChannels
+        | Op::Slice { .. }
+        | Op::Reshape { .. }
+        | Op::Transpose { .. }
+        | Op::MaxPool(_)
+        | Op::AvgPool { .. }
+        | Op::GlobalAvgPool
+        | Op::Softmax
+        | Op::Argmax => Vec::new(),
     }
 }
 
-/// The planes of a weight matrix: `OWNER.sign` and, for ternary weights, `OWNER.mask`.
+/// The tensors of a weight matrix: `OWNER.sign` and, for ternary weights, `OWNER.mask`, or
+/// `OWNER.weights`.
 pub(crate) fn pack_weights(owner: &str, weights: &Weights) -> Vec<PackedTensor> {
-    let mut tensors = vec![pack_bits(format!("{owner}.sign"), weights.sign())];
-    if let Weights::Ternary { mask, .. } = weights {
-        tensors.push(pack_bits(format!("{owner}.mask"), mask));
+    let name = |part: &str| format!("{owner}.{part}");
+    match weights {
+        Weights::Bits(sign) => vec![pack_bits(name("sign"), sign)],
+        Weights::Ternary { sign, mask } => {
+            vec![pack_bits(name("sign"), sign), pack_bits(name("mask"), mask)]
+        }
+        Weights::Int8(values) => vec![pack_int8_matrix(name("weights"), values)],
+        Weights::Real(values) => vec![pack_real_matrix(name("weights"), values)],
     }
-    tensors
 }
 
 /// Reads what [`pack_weights`] wrote.
@@ -114,41 +145,59 @@ pub(crate) fn read_weights(
     contents: &mut Contents<'_>,
 ) -> Result<Weights, BnnError> {
     let WeightsOutline {
-        is_ternary,
+        kind,
         n_rows,
         n_cols,
     } = outline;
-    let mut plane = |part: &str| {
-        unpack_bits(
-            &contents.tensor(&format!("{owner}.{part}"))?,
+    let name = |part: &str| format!("{owner}.{part}");
+    let plane = |part: &str, contents: &mut Contents<'_>| {
+        unpack_bits(&contents.tensor(&name(part))?, n_rows, n_cols)
+    };
+    Ok(match kind {
+        WeightKind::Bits => Weights::Bits(plane("sign", contents)?),
+        WeightKind::Ternary => Weights::Ternary {
+            sign: plane("sign", contents)?,
+            mask: plane("mask", contents)?,
+        },
+        WeightKind::Int8 => Weights::Int8(unpack_int8_matrix(
+            &contents.tensor(&name("weights"))?,
             n_rows,
             n_cols,
-        )
-    };
-    let sign = plane("sign")?;
-    Ok(match is_ternary {
-        false => Weights::Bits(sign),
-        true => Weights::Ternary {
-            sign,
-            mask: plane("mask")?,
-        },
+        )?),
+        WeightKind::Real => Weights::Real(unpack_real_matrix(
+            &contents.tensor(&name("weights"))?,
+            n_rows,
+            n_cols,
+        )?),
     })
+}
+
+/// Reads the bias of a product if there is one.
+fn read_bias(
+    name: &str,
+    has_bias: bool,
+    n_rows: usize,
+    contents: &mut Contents<'_>,
+) -> Result<Option<Vec<i32>>, BnnError> {
+    if !has_bias {
+        return Ok(None);
+    }
+    unpack_ints(&contents.tensor(&format!("{name}.bias"))?, n_rows).map(Some)
 }
 
 /// Joins one node of the outline with its tensors.
 fn read_node(node: OutlineNode, contents: &mut Contents<'_>) -> Result<Node, BnnError> {
     let OutlineNode { name, op, inputs } = node;
     let part = |part: &str| format!("{name}.{part}");
+    let reals = |what: &str, n: usize, contents: &mut Contents<'_>| {
+        unpack_reals(&contents.tensor(&part(what))?, n)
+    };
     let op = match op {
-        OutlineOp::Dense { weights, has_bias } => {
-            let n_rows = weights.n_rows;
-            let weights = read_weights(&name, weights, contents)?;
-            let bias = match has_bias {
-                false => None,
-                true => Some(unpack_ints(&contents.tensor(&part("bias"))?, n_rows)?),
-            };
-            Op::Dense { weights, bias }
-        }
+        OutlineOp::Dense { weights, has_bias } => Op::Dense {
+            weights: read_weights(&name, weights, contents)?,
+            bias: read_bias(&name, has_bias, weights.n_rows, contents)?,
+        },
+        OutlineOp::Conv2d(outline) => Op::Conv2d(read_conv2d(&name, outline, contents)?),
         OutlineOp::Threshold {
             number,
             n_channels,
@@ -166,27 +215,67 @@ fn read_node(node: OutlineNode, contents: &mut Contents<'_>) -> Result<Node, Bnn
             };
             Op::Threshold(Thresholds { at, flip })
         }
-        OutlineOp::Quantize { bits, number } => {
-            let n_cuts = (1usize << bits) - 1;
+        OutlineOp::Quantize {
+            bits,
+            number,
+            n_channels,
+        } => {
+            // What overflows is no tensor's length.
+            let n = n_channels.unwrap_or(1).saturating_mul(n_cuts(bits));
             let stored = part("cuts");
             let stored = contents.tensor(&stored)?;
             let cuts = match number {
-                NumberKind::Int => Cuts::Int(unpack_ints(&stored, n_cuts)?),
-                NumberKind::Real => Cuts::Real(unpack_reals(&stored, n_cuts)?),
+                NumberKind::Int => Cuts::Int(unpack_ints(&stored, n)?),
+                NumberKind::Real => Cuts::Real(unpack_reals(&stored, n)?),
             };
             Op::Quantize { bits, cuts }
         }
         OutlineOp::Affine { n_channels } => Op::Affine {
-            scale: unpack_reals(&contents.tensor(&part("scale"))?, n_channels)?,
-            shift: unpack_reals(&contents.tensor(&part("shift"))?, n_channels)?,
+            scale: reals("scale", n_channels, contents)?,
+            shift: reals("shift", n_channels, contents)?,
+        },
+        OutlineOp::Prelu { n_channels } => Op::Prelu {
+            slope: reals("slope", n_channels, contents)?,
+        },
+        OutlineOp::Rprelu { n_channels } => Op::Rprelu {
+            before: reals("before", n_channels, contents)?,
+            slope: reals("slope", n_channels, contents)?,
+            after: reals("after", n_channels, contents)?,
         },
         OutlineOp::Planes => Op::Planes,
+        OutlineOp::Relu => Op::Relu,
+        OutlineOp::Clip { min, max } => Op::Clip { min, max },
+        OutlineOp::Add => Op::Add,
+        OutlineOp::Mul => Op::Mul,
         OutlineOp::Concat => Op::Concat,
+        OutlineOp::ConcatChannels => Op::ConcatChannels,
+        OutlineOp::Slice { start, size } => Op::Slice { start, size },
+        OutlineOp::Reshape { shape } => Op::Reshape { shape },
+        OutlineOp::Transpose { perm } => Op::Transpose { perm },
+        OutlineOp::MaxPool(window) => Op::MaxPool(window),
+        OutlineOp::AvgPool { window, count_pads } => Op::AvgPool { window, count_pads },
+        OutlineOp::GlobalAvgPool => Op::GlobalAvgPool,
+        OutlineOp::Softmax => Op::Softmax,
         OutlineOp::Argmax => Op::Argmax,
     };
     Ok(Node {
         name: name.to_string(),
         op,
         inputs,
+    })
+}
+
+fn read_conv2d(
+    name: &str,
+    outline: Conv2dOutline,
+    contents: &mut Contents<'_>,
+) -> Result<Conv2d, BnnError> {
+    let n_rows = outline.weights.n_rows;
+    Ok(Conv2d {
+        weights: read_weights(name, outline.weights, contents)?,
+        bias: read_bias(name, outline.has_bias, n_rows, contents)?,
+        window: outline.window,
+        groups: outline.groups,
+        pad: outline.pad,
     })
 }

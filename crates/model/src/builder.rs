@@ -3,13 +3,18 @@
 //! It names nodes, keeps track of value numbers and ends in `verify`, so a finished Program is a
 //! well-formed one. What an op means is in FORMAT.md, not here.
 
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::program::{Cuts, Kind, Node, Op, Program, ThresholdValues, Thresholds, Type, ValueId};
-use crate::verify::verify;
-use crate::violation::VerifyErrors;
+use crate::limits::{MAX_NAME_LEN, MAX_NODES};
+use crate::program::{
+    Conv2d, Cuts, Kind, Node, Op, Program, ThresholdValues, Thresholds, Type, ValueId, Window,
+};
+use crate::verify::{IntRange, Known, NAME_IS_TAKEN, check_input, check_name, check_node, verify};
+use crate::violation::{Findings, VerifyErrors};
 use crate::weights::Weights;
 
 /// Builds a Program node by node.
@@ -27,9 +32,16 @@ use crate::weights::Weights;
 /// assert_eq!(program.nodes.len(), 2);
 /// # Ok::<(), onebit_model::VerifyErrors>(())
 /// ```
+///
+/// [`ProgramBuilder::node`] and the methods named for ops append what they are given and leave the check
+/// to [`ProgramBuilder::finish`]; [`ProgramBuilder::try_node`] checks at once and appends nothing that is
+/// wrong, for callers that cannot know in advance.
 #[derive(Clone, Debug)]
 pub struct ProgramBuilder {
     program: Program,
+    // Indexed by `ValueId`: what is known of each value so far.
+    known: Vec<Known>,
+    names: BTreeSet<String>,
 }
 
 impl ProgramBuilder {
@@ -39,6 +51,7 @@ impl ProgramBuilder {
             kind,
             shape: shape.into(),
         };
+        let known = vec![check_input(&input, &mut Findings::default())];
         let (nodes, notes) = (Vec::new(), Vec::new());
         ProgramBuilder {
             program: Program {
@@ -48,6 +61,8 @@ impl ProgramBuilder {
                 output: ValueId(0),
                 notes,
             },
+            known,
+            names: BTreeSet::new(),
         }
     }
 
@@ -67,12 +82,65 @@ impl ProgramBuilder {
 
     /// Appends any op.
     pub fn node(&mut self, name: &str, op: Op, inputs: &[ValueId]) -> ValueId {
-        self.program.nodes.push(Node {
+        let node = Node {
             name: name.into(),
             op,
             inputs: inputs.into(),
-        });
+        };
+        let value = check_node(&node, &self.known, name, &mut Findings::default());
+        self.append(node, value)
+    }
+
+    /// Appends any op if it is well formed: its name, itself and its operands. The limits on the
+    /// Program as a whole, other than the number of nodes, are left to [`ProgramBuilder::finish`].
+    pub fn try_node(
+        &mut self,
+        name: &str,
+        op: Op,
+        inputs: &[ValueId],
+    ) -> Result<ValueId, VerifyErrors> {
+        let node = Node {
+            name: name.into(),
+            op,
+            inputs: inputs.into(),
+        };
+        let location = format!("node {} ({name})", self.program.nodes.len());
+        let mut findings = Findings::default();
+        check_name(name, &location, &mut findings);
+        if self.names.contains(name) {
+            findings.add(&location, NAME_IS_TAKEN);
+        }
+        if self.program.nodes.len() == MAX_NODES {
+            findings.add(
+                &location,
+                format!("there are {MAX_NODES} nodes already, the limit"),
+            );
+        }
+        let value = check_node(&node, &self.known, &location, &mut findings);
+        if value.is_none() && findings.is_empty() {
+            findings.add(&location, "an operand is itself malformed");
+        }
+        findings.finish(())?;
+        Ok(self.append(node, value))
+    }
+
+    fn append(&mut self, node: Node, value: Known) -> ValueId {
+        self.names.insert(node.name.clone());
+        self.program.nodes.push(node);
+        self.known.push(value);
         ValueId(self.program.nodes.len())
+    }
+
+    /// The type of a value; `None` if there is no such value or it is malformed.
+    pub fn ty(&self, id: ValueId) -> Option<&Type> {
+        let (ty, _) = self.known.get(id.0)?.as_ref()?;
+        Some(ty)
+    }
+
+    /// The range of a value that is not real; `None` for reals and where [`ProgramBuilder::ty`] has none.
+    pub fn range(&self, id: ValueId) -> Option<IntRange> {
+        let (_, range) = self.known.get(id.0)?.as_ref()?;
+        *range
     }
 
     /// Appends a `dense`; `bias` has one entry per row of `weights`.
@@ -141,13 +209,119 @@ impl ProgramBuilder {
         self.node(name, Op::Argmax, &[x])
     }
 
-    /// A name that no node has yet: `wanted`, or `wanted` followed by a number.
+    /// Appends a `conv2d`.
+    pub fn conv2d(&mut self, name: &str, x: ValueId, conv: Conv2d) -> ValueId {
+        self.node(name, Op::Conv2d(conv), &[x])
+    }
+
+    /// Appends a `relu`.
+    pub fn relu(&mut self, name: &str, x: ValueId) -> ValueId {
+        self.node(name, Op::Relu, &[x])
+    }
+
+    /// Appends a `clip`.
+    pub fn clip(&mut self, name: &str, x: ValueId, min: f32, max: f32) -> ValueId {
+        self.node(name, Op::Clip { min, max }, &[x])
+    }
+
+    /// Appends a `prelu`.
+    pub fn prelu(&mut self, name: &str, x: ValueId, slope: Vec<f32>) -> ValueId {
+        self.node(name, Op::Prelu { slope }, &[x])
+    }
+
+    /// Appends an `rprelu`.
+    pub fn rprelu(
+        &mut self,
+        name: &str,
+        x: ValueId,
+        before: Vec<f32>,
+        slope: Vec<f32>,
+        after: Vec<f32>,
+    ) -> ValueId {
+        let op = Op::Rprelu {
+            before,
+            slope,
+            after,
+        };
+        self.node(name, op, &[x])
+    }
+
+    /// Appends an `add`.
+    pub fn add(&mut self, name: &str, a: ValueId, b: ValueId) -> ValueId {
+        self.node(name, Op::Add, &[a, b])
+    }
+
+    /// Appends a `mul`.
+    pub fn mul(&mut self, name: &str, a: ValueId, b: ValueId) -> ValueId {
+        self.node(name, Op::Mul, &[a, b])
+    }
+
+    /// Appends a `concat_channels`.
+    pub fn concat_channels(&mut self, name: &str, operands: &[ValueId]) -> ValueId {
+        self.node(name, Op::ConcatChannels, operands)
+    }
+
+    /// Appends a `slice`.
+    pub fn slice(&mut self, name: &str, x: ValueId, start: &[usize], size: &[usize]) -> ValueId {
+        let (start, size) = (start.into(), size.into());
+        self.node(name, Op::Slice { start, size }, &[x])
+    }
+
+    /// Appends a `reshape`.
+    pub fn reshape(&mut self, name: &str, x: ValueId, shape: &[usize]) -> ValueId {
+        let shape = shape.into();
+        self.node(name, Op::Reshape { shape }, &[x])
+    }
+
+    /// Appends a `transpose`.
+    pub fn transpose(&mut self, name: &str, x: ValueId, perm: &[usize]) -> ValueId {
+        let perm = perm.into();
+        self.node(name, Op::Transpose { perm }, &[x])
+    }
+
+    /// Appends a `max_pool`.
+    pub fn max_pool(&mut self, name: &str, x: ValueId, window: Window) -> ValueId {
+        self.node(name, Op::MaxPool(window), &[x])
+    }
+
+    /// Appends an `avg_pool` that divides by the number of taps inside the image.
+    pub fn avg_pool(&mut self, name: &str, x: ValueId, window: Window) -> ValueId {
+        let count_pads = false;
+        self.node(name, Op::AvgPool { window, count_pads }, &[x])
+    }
+
+    /// Appends an `avg_pool` that divides by the area of the kernel.
+    pub fn avg_pool_count_pads(&mut self, name: &str, x: ValueId, window: Window) -> ValueId {
+        let count_pads = true;
+        self.node(name, Op::AvgPool { window, count_pads }, &[x])
+    }
+
+    /// Appends a `global_avg_pool`.
+    pub fn global_avg_pool(&mut self, name: &str, x: ValueId) -> ValueId {
+        self.node(name, Op::GlobalAvgPool, &[x])
+    }
+
+    /// Appends a `softmax`.
+    pub fn softmax(&mut self, name: &str, x: ValueId) -> ValueId {
+        self.node(name, Op::Softmax, &[x])
+    }
+
+    /// A legal name that no node has yet, from any text: `wanted` with every character that no name may
+    /// have replaced by `_`, cut to the limit, and followed by a number where needed.
     pub fn unused_name(&self, wanted: &str) -> String {
-        let is_used = |name: &str| self.program.nodes.iter().any(|node| node.name == name);
-        let mut name = String::from(wanted);
+        let is_legal = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        let legal = |c: char| if is_legal(c) { c } else { '_' };
+        let mut base: String = wanted.chars().map(legal).take(MAX_NAME_LEN).collect();
+        if base.is_empty() {
+            base.push('_');
+        }
+        let mut name = base.clone();
         let mut n = 2;
-        while is_used(&name) {
-            name = format!("{wanted}{n}");
+        while self.names.contains(&name) {
+            let number = format!("{n}");
+            // Legal characters have one byte each.
+            base.truncate(MAX_NAME_LEN - number.len());
+            name = format!("{base}{number}");
             n += 1;
         }
         name

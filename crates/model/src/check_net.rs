@@ -154,6 +154,10 @@ fn check_layer(layer: &Layer, operand: Option<Operand>, location: &str, findings
     if !check_weights(&layer.weights, location, findings) {
         return;
     }
+    if matches!(layer.weights, Weights::Int8(_) | Weights::Real(_)) {
+        findings.add(location, "the weights of a Net are bits or ternary");
+        return;
+    }
     let n_rows = layer.weights.n_rows();
     if let Some(operand) = operand {
         let n_cols = layer.weights.n_cols();
@@ -242,7 +246,7 @@ fn check_norm(norm: &BatchNorm, n_rows: usize, location: &str, findings: &mut Fi
 mod tests {
     use super::*;
     use crate::evaluate::tests::small_net;
-    use crate::weights::BitMatrix;
+    use crate::weights::{BitMatrix, Matrix};
 
     /// A mutation of a good Net and a word of the violation it must cause.
     type Case = (&'static str, fn(&mut Net));
@@ -282,6 +286,10 @@ mod tests {
             sign: BitMatrix::zeros(4, 6), mask: BitMatrix::zeros(4, 5) }),
         ("row 2 has a sign bit", |net| net.layers[0].weights = Weights::Ternary {
             sign: BitMatrix::from_fn(4, 6, |row, _| row == 2), mask: BitMatrix::zeros(4, 6) }),
+        ("the weights of a Net are bits or ternary", |net| net.layers[0].weights =
+            Weights::Int8(Matrix::from_fn(4, 6, |_, _| 1))),
+        ("the weights of a Net are bits or ternary", |net| net.layers[0].weights =
+            Weights::Real(Matrix::from_fn(4, 6, |_, _| 1.0))),
         ("0 by 6", |net| net.layers[0].weights = Weights::Bits(BitMatrix::zeros(0, 6))),
     ];
 

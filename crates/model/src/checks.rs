@@ -102,7 +102,18 @@ pub(crate) fn check_weights(weights: &Weights, location: &str, findings: &mut Fi
         );
         return false;
     }
-    check_tail("sign", weights.sign(), location, findings);
+    if let Some(sign) = weights.sign() {
+        check_tail("sign", sign, location, findings);
+    }
+    if let Weights::Real(values) = weights
+        && let Some(idx) = values.values().iter().position(|x| !x.is_finite())
+    {
+        let (row, col) = (idx / n_cols, idx % n_cols);
+        findings.add(
+            location,
+            format!("the weight at row {row}, column {col} is not a finite number"),
+        );
+    }
     if let Weights::Ternary { sign, mask } = weights {
         if (mask.n_rows(), mask.n_cols()) != (n_rows, n_cols) {
             let (rows, cols) = (mask.n_rows(), mask.n_cols());
@@ -159,11 +170,12 @@ pub(crate) fn check_len(
     }
 }
 
-/// The least and greatest value of `weights[row] . x` for `x` from `low` to `high` in every column.
+/// The least and greatest value of `weights[row] . x` for `x` from `low` to `high` in every column, of
+/// weights that are integers.
 ///
-/// Every partial sum in every order lies between the two (and zero).
+/// Where zero lies between `low` and `high`, so does every partial sum in every order.
 pub(crate) fn row_reach(weights: &Weights, row: usize, low: i64, high: i64) -> (i64, i64) {
-    let plus = i64::from(weights.sign().count_ones(row));
-    let minus = i64::from(weights.row_nonzero(row)) - plus;
-    (plus * low - minus * high, plus * high - minus * low)
+    // At most 2^24 columns, weights below 2^8 and elements of 32 bits: no product leaves i64.
+    let (plus, minus) = weights.row_sums(row);
+    (plus * low + minus * high, plus * high + minus * low)
 }

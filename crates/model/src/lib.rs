@@ -25,6 +25,7 @@ pub mod netfile;
 pub mod outline;
 mod packed;
 pub mod program;
+pub mod scalar;
 mod scan;
 pub mod tensor;
 pub mod text;

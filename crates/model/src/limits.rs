@@ -24,6 +24,13 @@ pub const MAX_RANK: usize = 4;
 /// Most elements of one value per image, and most rows or columns of a weight matrix.
 pub const MAX_ELEMENTS: usize = 1 << 24;
 
+/// Most rows or columns that a window adds on one side of an image.
+pub const MAX_PAD: usize = 4096;
+
+/// Greatest magnitude of the value outside the image of an `int` or `real` operand; binary32 holds it
+/// exactly.
+pub const MAX_PAD_VALUE: i32 = 1 << 24;
+
 /// Most weights in one matrix.
 pub const MAX_WEIGHTS: u64 = 1 << 31;
 

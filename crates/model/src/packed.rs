@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use safetensors::Dtype;
 
 use crate::container::{BnnError, Stored};
-use crate::weights::BitMatrix;
+use crate::weights::{BitMatrix, Matrix};
 
 /// A tensor that is about to be written.
 pub(crate) struct PackedTensor {
@@ -88,6 +88,28 @@ pub(crate) fn pack_reals(name: String, reals: &[f32]) -> PackedTensor {
         dtype: Dtype::F32,
         shape: vec![reals.len()],
         bytes,
+    }
+}
+
+/// Packs 8-bit integers as they are: `I8[rows, cols]`.
+pub(crate) fn pack_int8_matrix(name: String, matrix: &Matrix<i8>) -> PackedTensor {
+    PackedTensor {
+        name,
+        dtype: Dtype::I8,
+        shape: vec![matrix.n_rows(), matrix.n_cols()],
+        bytes: matrix
+            .values()
+            .iter()
+            .flat_map(|x| x.to_le_bytes())
+            .collect(),
+    }
+}
+
+/// Packs a matrix of reals: `F32[rows, cols]`, little endian.
+pub(crate) fn pack_real_matrix(name: String, matrix: &Matrix<f32>) -> PackedTensor {
+    PackedTensor {
+        shape: vec![matrix.n_rows(), matrix.n_cols()],
+        ..pack_reals(name, matrix.values())
     }
 }
 
@@ -178,13 +200,38 @@ pub(crate) fn unpack_ints(stored: &Stored<'_>, n: usize) -> Result<Vec<i32>, Bnn
 pub(crate) fn unpack_reals(stored: &Stored<'_>, n: usize) -> Result<Vec<f32>, BnnError> {
     expect_dtype(stored, "F32", &[Dtype::F32])?;
     expect_shape(stored, &[n])?;
-    Ok(stored
-        .bytes
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|four| f32::from_le_bytes(*four))
-        .collect())
+    Ok(reals_of(stored.bytes))
+}
+
+/// Reads what [`pack_int8_matrix`] wrote.
+pub(crate) fn unpack_int8_matrix(
+    stored: &Stored<'_>,
+    n_rows: usize,
+    n_cols: usize,
+) -> Result<Matrix<i8>, BnnError> {
+    expect_dtype(stored, "I8", &[Dtype::I8])?;
+    expect_shape(stored, &[n_rows, n_cols])?;
+    let values = stored.bytes.iter().map(|&byte| i8::from_le_bytes([byte]));
+    let matrix = Matrix::from_vec(n_rows, n_cols, values.collect());
+    Ok(matrix.expect("a tensor's length is that of its shape"))
+}
+
+/// Reads what [`pack_real_matrix`] wrote.
+pub(crate) fn unpack_real_matrix(
+    stored: &Stored<'_>,
+    n_rows: usize,
+    n_cols: usize,
+) -> Result<Matrix<f32>, BnnError> {
+    expect_dtype(stored, "F32", &[Dtype::F32])?;
+    expect_shape(stored, &[n_rows, n_cols])?;
+    let values = reals_of(stored.bytes);
+    let matrix = Matrix::from_vec(n_rows, n_cols, values);
+    Ok(matrix.expect("a tensor's length is that of its shape"))
+}
+
+fn reals_of(bytes: &[u8]) -> Vec<f32> {
+    let (fours, _) = bytes.as_chunks::<4>();
+    fours.iter().map(|four| f32::from_le_bytes(*four)).collect()
 }
 
 fn expect_dtype(

@@ -206,6 +206,13 @@ impl<'text> Scanner<'text> {
             .map_err(|_| self.error(TextErrorKind::Number(excerpt(word))))
     }
 
+    /// Takes a binary32 number that is not NaN.
+    pub(crate) fn real(&mut self) -> Result<f32, TextError> {
+        let word = self.word("a number")?;
+        let real = word.parse().ok().filter(|real: &f32| !real.is_nan());
+        real.ok_or_else(|| self.error(TextErrorKind::Number(excerpt(word))))
+    }
+
     /// Takes a quoted string.
     pub(crate) fn string(&mut self) -> Result<String, TextError> {
         self.demand("\"")?;

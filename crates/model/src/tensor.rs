@@ -67,7 +67,7 @@ impl Tensor {
     }
 
     /// The index of the first element in which the two differ to the bit, or `Some(0)` when kinds
-    /// or lengths differ. Two NaN of the same bits are equal; -0 and +0 differ.
+    /// or lengths differ. All NaN are equal, whatever their bits; -0 and +0 differ.
     pub fn first_difference(&self, other: &Tensor) -> Option<usize> {
         if self.len() != other.len() {
             return Some(0);
@@ -78,7 +78,8 @@ impl Tensor {
             (Tensor::Int(a), Tensor::Int(b)) => a.iter().zip(b).position(|(a, b)| a != b),
             (Tensor::Real(a), Tensor::Real(b)) => {
                 let mut pairs = a.iter().zip(b);
-                pairs.position(|(a, b)| a.to_bits() != b.to_bits())
+                let differ = |a: f32, b: f32| a.to_bits() != b.to_bits();
+                pairs.position(|(&a, &b)| differ(a, b) && !(a.is_nan() && b.is_nan()))
             }
             _ => Some(0),
         }
@@ -135,6 +136,12 @@ mod tests {
         );
         let nan = Tensor::Real(vec![f32::NAN]);
         assert_eq!(nan.first_difference(&nan), None);
+        let other = Tensor::Real(vec![f32::from_bits(0xff80_0001)]);
+        assert_eq!(nan.first_difference(&other), None);
+        assert_eq!(
+            nan.first_difference(&Tensor::Real(vec![f32::INFINITY])),
+            Some(0)
+        );
         assert_eq!(nan.first_difference(&Tensor::Int(vec![0])), Some(0));
     }
 }

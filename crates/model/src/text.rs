@@ -8,8 +8,10 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::outline::{NumberKind, Outline, OutlineNode, OutlineOp, WeightsOutline};
-use crate::program::{Program, ValueId};
+use crate::outline::{
+    Conv2dOutline, NumberKind, Outline, OutlineNode, OutlineOp, WeightKind, WeightsOutline,
+};
+use crate::program::{Program, ValueId, Window};
 use crate::scan::{Scanner, write_preamble};
 pub use crate::scan::{TextError, TextErrorKind};
 
@@ -66,24 +68,60 @@ fn node(
     values: &BTreeMap<&str, ValueId>,
 ) -> Result<OutlineNode, TextError> {
     let op_name = scanner.word("an op")?;
-    let known = [
-        "dense",
-        "threshold",
-        "quantize",
-        "planes",
-        "affine",
-        "concat",
-        "argmax",
-    ];
-    if !known.contains(&op_name) {
+    if !OP_NAMES.contains(&op_name) {
         return Err(scanner.error(TextErrorKind::UnknownOp(op_name.into())));
     }
     let mut inputs = Vec::from([operand(scanner, values)?]);
-    let op = match op_name {
+    match op_name {
+        "add" | "mul" => inputs.push(operand(scanner, values)?),
+        "concat" | "concat_channels" => {
+            while !scanner.at_end_of_line() {
+                inputs.push(operand(scanner, values)?);
+            }
+        }
+        _ => {}
+    }
+    Ok(OutlineNode {
+        name: name.into(),
+        op: attributes(op_name, scanner)?,
+        inputs,
+    })
+}
+
+/// Every op's name.
+const OP_NAMES: [&str; 22] = [
+    "dense",
+    "conv2d",
+    "threshold",
+    "quantize",
+    "planes",
+    "affine",
+    "relu",
+    "clip",
+    "prelu",
+    "rprelu",
+    "add",
+    "mul",
+    "concat",
+    "concat_channels",
+    "slice",
+    "reshape",
+    "transpose",
+    "max_pool",
+    "avg_pool",
+    "global_avg_pool",
+    "softmax",
+    "argmax",
+];
+
+/// Parses what follows the operands of an op whose name is known.
+fn attributes(op_name: &str, scanner: &mut Scanner<'_>) -> Result<OutlineOp, TextError> {
+    Ok(match op_name {
         "dense" => OutlineOp::Dense {
             weights: parse_weights(scanner)?,
             has_bias: scanner.take_word("bias"),
         },
+        "conv2d" => OutlineOp::Conv2d(conv2d(scanner)?),
         "threshold" => OutlineOp::Threshold {
             number: number_kind(scanner)?,
             n_channels: length(scanner)?,
@@ -94,28 +132,97 @@ fn node(
             OutlineOp::Quantize {
                 bits: scanner.level_bits()?,
                 number: number_kind(scanner)?,
+                n_channels: match scanner.at_end_of_line() {
+                    true => None,
+                    false => Some(length(scanner)?),
+                },
             }
         }
         "planes" => OutlineOp::Planes,
-        "affine" => {
-            scanner.demand("real")?;
-            OutlineOp::Affine {
-                n_channels: length(scanner)?,
+        "affine" => OutlineOp::Affine {
+            n_channels: real_length(scanner)?,
+        },
+        "relu" => OutlineOp::Relu,
+        "clip" => OutlineOp::Clip {
+            min: scanner.real()?,
+            max: scanner.real()?,
+        },
+        "prelu" => OutlineOp::Prelu {
+            n_channels: real_length(scanner)?,
+        },
+        "rprelu" => OutlineOp::Rprelu {
+            n_channels: real_length(scanner)?,
+        },
+        "add" => OutlineOp::Add,
+        "mul" => OutlineOp::Mul,
+        "concat" => OutlineOp::Concat,
+        "concat_channels" => OutlineOp::ConcatChannels,
+        "slice" => {
+            scanner.demand("start")?;
+            let start = scanner.shape()?;
+            scanner.demand("size")?;
+            let size = scanner.shape()?;
+            OutlineOp::Slice { start, size }
+        }
+        "reshape" => OutlineOp::Reshape {
+            shape: scanner.shape()?,
+        },
+        "transpose" => {
+            scanner.demand("perm")?;
+            OutlineOp::Transpose {
+                perm: scanner.shape()?,
             }
         }
-        "concat" => {
-            while !scanner.at_end_of_line() {
-                inputs.push(operand(scanner, values)?);
-            }
-            OutlineOp::Concat
-        }
+        "max_pool" => OutlineOp::MaxPool(window(scanner)?),
+        "avg_pool" => OutlineOp::AvgPool {
+            window: window(scanner)?,
+            count_pads: scanner.take_word("count_pads"),
+        },
+        "global_avg_pool" => OutlineOp::GlobalAvgPool,
+        "softmax" => OutlineOp::Softmax,
         _ => OutlineOp::Argmax,
-    };
-    Ok(OutlineNode {
-        name: name.into(),
-        op,
-        inputs,
     })
+}
+
+/// Parses weights, window, pad value, groups and bias.
+fn conv2d(scanner: &mut Scanner<'_>) -> Result<Conv2dOutline, TextError> {
+    Ok(Conv2dOutline {
+        weights: parse_weights(scanner)?,
+        window: window(scanner)?,
+        pad: match scanner.take_word("pad") {
+            false => 0,
+            true => scanner.number()?,
+        },
+        groups: match scanner.take_word("groups") {
+            false => 1,
+            true => scanner.number()?,
+        },
+        has_bias: scanner.take_word("bias"),
+    })
+}
+
+/// Parses `kernel[3, 3]` and what differs from [`Window::new`].
+fn window(scanner: &mut Scanner<'_>) -> Result<Window, TextError> {
+    scanner.demand("kernel")?;
+    let mut window = Window::new(pair(scanner)?);
+    if scanner.take_word("stride") {
+        window.stride = pair(scanner)?;
+    }
+    if scanner.take_word("dilation") {
+        window.dilation = pair(scanner)?;
+    }
+    if scanner.take_word("pads") {
+        let pads = scanner.shape()?;
+        let wrong = |_| scanner.expected("a list of four numbers before this");
+        window.pads = <[usize; 4]>::try_from(pads).map_err(wrong)?;
+    }
+    Ok(window)
+}
+
+fn pair(scanner: &mut Scanner<'_>) -> Result<[usize; 2], TextError> {
+    let list = scanner.shape()?;
+    let wrong = |_| scanner.expected("a list of two numbers before this");
+    <[usize; 2]>::try_from(list).map_err(wrong)
 }
 
 fn operand(
@@ -127,19 +234,36 @@ fn operand(
     values.get(name).copied().ok_or_else(unknown)
 }
 
-/// Parses `bits[rows, cols]` or `ternary[rows, cols]`.
+/// Parses the kind and size of weights, such as `bits[rows, cols]`.
 pub(crate) fn parse_weights(scanner: &mut Scanner<'_>) -> Result<WeightsOutline, TextError> {
-    let is_ternary = scanner.take_word("ternary");
-    if !is_ternary && !scanner.take_word("bits") {
-        return Err(scanner.expected("bits or ternary"));
-    }
+    let kinds = [
+        WeightKind::Bits,
+        WeightKind::Ternary,
+        WeightKind::Int8,
+        WeightKind::Real,
+    ];
+    let kind = kinds
+        .into_iter()
+        .find(|kind| scanner.take_word(kind.name()))
+        .ok_or_else(|| scanner.expected("bits, ternary, int8 or real"))?;
     match scanner.shape()?[..] {
         [n_rows, n_cols] => Ok(WeightsOutline {
-            is_ternary,
+            kind,
             n_rows,
             n_cols,
         }),
         _ => Err(scanner.expected("a shape of two axes before this")),
+    }
+}
+
+impl WeightKind {
+    fn name(self) -> &'static str {
+        match self {
+            WeightKind::Bits => "bits",
+            WeightKind::Ternary => "ternary",
+            WeightKind::Int8 => "int8",
+            WeightKind::Real => "real",
+        }
     }
 }
 
@@ -158,6 +282,11 @@ fn length(scanner: &mut Scanner<'_>) -> Result<usize, TextError> {
         [n] => Ok(n),
         _ => Err(scanner.expected("a shape of one axis before this")),
     }
+}
+
+fn real_length(scanner: &mut Scanner<'_>) -> Result<usize, TextError> {
+    scanner.demand("real")?;
+    length(scanner)
 }
 
 impl fmt::Display for Outline {
@@ -189,11 +318,26 @@ impl Outline {
 fn op_name(op: &OutlineOp) -> &'static str {
     match op {
         OutlineOp::Dense { .. } => "dense",
+        OutlineOp::Conv2d(_) => "conv2d",
         OutlineOp::Threshold { .. } => "threshold",
         OutlineOp::Quantize { .. } => "quantize",
         OutlineOp::Planes => "planes",
         OutlineOp::Affine { .. } => "affine",
+        OutlineOp::Relu => "relu",
+        OutlineOp::Clip { .. } => "clip",
+        OutlineOp::Prelu { .. } => "prelu",
+        OutlineOp::Rprelu { .. } => "rprelu",
+        OutlineOp::Add => "add",
+        OutlineOp::Mul => "mul",
         OutlineOp::Concat => "concat",
+        OutlineOp::ConcatChannels => "concat_channels",
+        OutlineOp::Slice { .. } => "slice",
+        OutlineOp::Reshape { .. } => "reshape",
+        OutlineOp::Transpose { .. } => "transpose",
+        OutlineOp::MaxPool(_) => "max_pool",
+        OutlineOp::AvgPool { .. } => "avg_pool",
+        OutlineOp::GlobalAvgPool => "global_avg_pool",
+        OutlineOp::Softmax => "softmax",
         OutlineOp::Argmax => "argmax",
     }
 }
@@ -201,29 +345,87 @@ fn op_name(op: &OutlineOp) -> &'static str {
 fn write_attributes(f: &mut fmt::Formatter<'_>, op: &OutlineOp) -> fmt::Result {
     match op {
         OutlineOp::Dense { weights, has_bias } => {
-            write!(f, " {weights}{}", if *has_bias { " bias" } else { "" })
+            write!(f, " {weights}")?;
+            write_word(f, "bias", *has_bias)
+        }
+        OutlineOp::Conv2d(conv) => {
+            write!(f, " {}", conv.weights)?;
+            write_window(f, &conv.window)?;
+            if conv.pad != 0 {
+                write!(f, " pad {}", conv.pad)?;
+            }
+            if conv.groups != 1 {
+                write!(f, " groups {}", conv.groups)?;
+            }
+            write_word(f, "bias", conv.has_bias)
         }
         OutlineOp::Threshold {
             number,
             n_channels,
             has_flip,
         } => {
-            write!(
-                f,
-                " {number}[{n_channels}]{}",
-                if *has_flip { " flip" } else { "" }
-            )
+            write!(f, " {number}[{n_channels}]")?;
+            write_word(f, "flip", *has_flip)
         }
-        OutlineOp::Quantize { bits, number } => write!(f, " levels({bits}) {number}"),
-        OutlineOp::Affine { n_channels } => write!(f, " real[{n_channels}]"),
-        OutlineOp::Planes | OutlineOp::Concat | OutlineOp::Argmax => Ok(()),
+        OutlineOp::Quantize {
+            bits,
+            number,
+            n_channels,
+        } => {
+            write!(f, " levels({bits}) {number}")?;
+            match n_channels {
+                None => Ok(()),
+                Some(n_channels) => write!(f, "[{n_channels}]"),
+            }
+        }
+        OutlineOp::Affine { n_channels }
+        | OutlineOp::Prelu { n_channels }
+        | OutlineOp::Rprelu { n_channels } => write!(f, " real[{n_channels}]"),
+        // The shortest decimal numbers that are read as the same binary32.
+        OutlineOp::Clip { min, max } => write!(f, " {min:?} {max:?}"),
+        OutlineOp::Slice { start, size } => write!(f, " start{start:?} size{size:?}"),
+        OutlineOp::Reshape { shape } => write!(f, " {shape:?}"),
+        OutlineOp::Transpose { perm } => write!(f, " perm{perm:?}"),
+        OutlineOp::MaxPool(window) => write_window(f, window),
+        OutlineOp::AvgPool { window, count_pads } => {
+            write_window(f, window)?;
+            write_word(f, "count_pads", *count_pads)
+        }
+        OutlineOp::Planes
+        | OutlineOp::Relu
+        | OutlineOp::Add
+        | OutlineOp::Mul
+        | OutlineOp::Concat
+        | OutlineOp::ConcatChannels
+        | OutlineOp::GlobalAvgPool
+        | OutlineOp::Softmax
+        | OutlineOp::Argmax => Ok(()),
     }
+}
+
+/// Writes a word that stands only where `holds`.
+fn write_word(f: &mut fmt::Formatter<'_>, word: &str, holds: bool) -> fmt::Result {
+    if holds { write!(f, " {word}") } else { Ok(()) }
+}
+
+fn write_window(f: &mut fmt::Formatter<'_>, window: &Window) -> fmt::Result {
+    let plain = Window::new(window.kernel);
+    write!(f, " kernel{:?}", window.kernel)?;
+    if window.stride != plain.stride {
+        write!(f, " stride{:?}", window.stride)?;
+    }
+    if window.dilation != plain.dilation {
+        write!(f, " dilation{:?}", window.dilation)?;
+    }
+    if window.pads != plain.pads {
+        write!(f, " pads{:?}", window.pads)?;
+    }
+    Ok(())
 }
 
 impl fmt::Display for WeightsOutline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.is_ternary { "ternary" } else { "bits" };
-        write!(f, "{kind}[{}, {}]", self.n_rows, self.n_cols)
+        write!(f, "{}[{}, {}]", self.kind.name(), self.n_rows, self.n_cols)
     }
 }
 

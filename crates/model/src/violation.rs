@@ -48,6 +48,10 @@ impl Findings {
         self.violations.push(Violation { location, message });
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.violations.is_empty()
+    }
+
     /// `Ok(value)` if nothing was found.
     pub(crate) fn finish<T>(self, value: T) -> Result<T, VerifyErrors> {
         if self.violations.is_empty() {

@@ -1,6 +1,6 @@
 //! Packed weight matrices, shared by Net and Program.
 //!
-//! Owns [`BitMatrix`] (one bit per entry) and [`Weights`] (bipolar or ternary rows).
+//! Owns [`BitMatrix`] (one bit per entry), [`Matrix`] (plain numbers) and [`Weights`] (rows of one of them).
 //! Every other room reads these; none keeps a packed form of its own except `run`, which repacks
 //! them into a Plan for one machine.
 
@@ -118,10 +118,62 @@ impl BitMatrix {
     }
 }
 
+/// A dense matrix of plain numbers, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Matrix<T> {
+    n_rows: usize,
+    n_cols: usize,
+    values: Vec<T>,
+}
+
+impl<T: Copy> Matrix<T> {
+    /// The matrix with these row-major values; `None` if there are more or fewer than it needs.
+    pub fn from_vec(n_rows: usize, n_cols: usize, values: Vec<T>) -> Option<Self> {
+        (n_rows.checked_mul(n_cols) == Some(values.len())).then_some(Matrix {
+            n_rows,
+            n_cols,
+            values,
+        })
+    }
+
+    /// A matrix whose entry at `(row, col)` is `value(row, col)`.
+    pub fn from_fn(n_rows: usize, n_cols: usize, mut value: impl FnMut(usize, usize) -> T) -> Self {
+        let mut values = Vec::with_capacity(n_rows * n_cols);
+        for row in 0..n_rows {
+            values.extend((0..n_cols).map(|col| value(row, col)));
+        }
+        Matrix {
+            n_rows,
+            n_cols,
+            values,
+        }
+    }
+
+    /// Number of rows (outputs).
+    pub fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// Number of columns (inputs).
+    pub fn n_cols(&self) -> usize {
+        self.n_cols
+    }
+
+    /// The entries of one row.
+    pub fn row(&self, row: usize) -> &[T] {
+        &self.values[row * self.n_cols..(row + 1) * self.n_cols]
+    }
+
+    /// All entries, row-major.
+    pub fn values(&self) -> &[T] {
+        &self.values
+    }
+}
+
 /// The weights of a layer, one row per output.
 ///
 /// A sign bit of 1 means +1, of 0 means -1.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Weights {
     /// Every weight is -1 or +1.
     Bits(BitMatrix),
@@ -132,27 +184,49 @@ pub enum Weights {
         /// Mask plane: 1 where the weight is not zero.
         mask: BitMatrix,
     },
+    /// Integers from -128 to 127.
+    Int8(Matrix<i8>),
+    /// Finite IEEE binary32 numbers; a product with them is real.
+    Real(Matrix<f32>),
 }
 
 impl Weights {
     /// Number of rows (outputs).
     pub fn n_rows(&self) -> usize {
-        self.sign().n_rows()
+        match self {
+            Weights::Bits(sign) | Weights::Ternary { sign, .. } => sign.n_rows(),
+            Weights::Int8(values) => values.n_rows(),
+            Weights::Real(values) => values.n_rows(),
+        }
     }
 
     /// Number of columns (inputs).
     pub fn n_cols(&self) -> usize {
-        self.sign().n_cols()
-    }
-
-    /// The sign plane.
-    pub fn sign(&self) -> &BitMatrix {
         match self {
-            Weights::Bits(sign) | Weights::Ternary { sign, .. } => sign,
+            Weights::Bits(sign) | Weights::Ternary { sign, .. } => sign.n_cols(),
+            Weights::Int8(values) => values.n_cols(),
+            Weights::Real(values) => values.n_cols(),
         }
     }
 
-    /// The weight at `(row, col)`: -1, 0 or +1.
+    /// Whether the weights are reals.
+    pub fn is_real(&self) -> bool {
+        matches!(self, Weights::Real(_))
+    }
+
+    /// The sign plane of bits and ternary weights.
+    pub fn sign(&self) -> Option<&BitMatrix> {
+        match self {
+            Weights::Bits(sign) | Weights::Ternary { sign, .. } => Some(sign),
+            Weights::Int8(_) | Weights::Real(_) => None,
+        }
+    }
+
+    /// The weight at `(row, col)` of a matrix of integers: -1, 0 or +1, or an 8-bit integer.
+    ///
+    /// # Panics
+    ///
+    /// If the weights are reals.
     pub fn get(&self, row: usize, col: usize) -> i32 {
         match self {
             Weights::Bits(sign) => 2 * i32::from(sign.get(row, col)) - 1,
@@ -163,6 +237,41 @@ impl Weights {
                     2 * i32::from(sign.get(row, col)) - 1
                 }
             }
+            Weights::Int8(values) => i32::from(values.row(row)[col]),
+            Weights::Real(_) => panic!("real weights are no integers"),
+        }
+    }
+
+    /// The weight at `(row, col)` as binary32, exactly.
+    pub fn get_real(&self, row: usize, col: usize) -> f32 {
+        match self {
+            Weights::Real(values) => values.row(row)[col],
+            _ => self.get(row, col) as f32,
+        }
+    }
+
+    /// The sum of the positive and the sum of the negative weights of a row of integers.
+    ///
+    /// # Panics
+    ///
+    /// If the weights are reals.
+    pub fn row_sums(&self, row: usize) -> (i64, i64) {
+        match self {
+            Weights::Bits(sign) => {
+                let plus = i64::from(sign.count_ones(row));
+                (plus, plus - sign.n_cols() as i64)
+            }
+            Weights::Ternary { sign, mask } => {
+                let plus = i64::from(sign.count_ones(row));
+                (plus, plus - i64::from(mask.count_ones(row)))
+            }
+            Weights::Int8(values) => {
+                let entries = values.row(row).iter().map(|&w| i64::from(w));
+                entries.fold((0, 0), |(plus, minus), w| {
+                    (plus + w.max(0), minus + w.min(0))
+                })
+            }
+            Weights::Real(_) => panic!("real weights are no integers"),
         }
     }
 
@@ -171,6 +280,8 @@ impl Weights {
         match self {
             Weights::Bits(sign) => sign.n_cols() as u32,
             Weights::Ternary { mask, .. } => mask.count_ones(row),
+            Weights::Int8(values) => values.row(row).iter().filter(|&&w| w != 0).count() as u32,
+            Weights::Real(values) => values.row(row).iter().filter(|&&w| w != 0.0).count() as u32,
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use onebit_model::bnn::{self, BnnError};
 use onebit_model::builder::ProgramBuilder;
-use onebit_model::program::{Cuts, Kind, Op, Program, ThresholdValues};
-use onebit_model::weights::{BitMatrix, Weights};
-use onebit_testkit::{Random, random_program};
+use onebit_model::program::{Conv2d, Cuts, Kind, Op, Program, ThresholdValues, Window};
+use onebit_model::weights::{BitMatrix, Matrix, Weights};
+use onebit_testkit::{Random, random_conv_program, random_program};
 
 mod damage;
 
-/// A small Program with every op and every kind of tensor.
+/// A small Program with every op on vectors.
 fn small() -> Program {
     let mut b = ProgramBuilder::new("small", Kind::Levels(8), &[1, 3, 1]);
     b.note("classes", "no \"yes\"");
@@ -31,10 +31,132 @@ fn small() -> Program {
     b.finish(real).unwrap()
 }
 
+/// A small Program with every op on images and reals, every kind of weights and every attribute.
+fn conv() -> Program {
+    let mut b = ProgramBuilder::new("conv", Kind::Levels(8), &[5, 4, 2]);
+    let entries = [-128, 127, 0, -1, 1, 64];
+    let stem = Conv2d {
+        weights: Weights::Int8(Matrix::from_fn(4, 9, |row, col| entries[(row + col) % 6])),
+        bias: Some(vec![-128, 127, 0, 1]),
+        window: Window {
+            dilation: [1, 2],
+            pads: [1, 2, 1, 1],
+            ..Window::new([3, 3])
+        },
+        groups: 2,
+        pad: 128,
+    };
+    let sums = b.conv2d("stem", b.input(), stem);
+    let bits = b.threshold("sign", sums, vec![0, i32::MIN, 300, -40_000]);
+    let binary = Conv2d {
+        weights: Weights::Bits(BitMatrix::from_fn(4, 16, |row, col| {
+            (row * 5 + col) % 3 == 0
+        })),
+        bias: None,
+        window: Window {
+            stride: [2, 1],
+            ..Window::new([2, 2])
+        },
+        groups: 1,
+        pad: -1,
+    };
+    let ints = b.conv2d("binary", bits, binary);
+    let relu = b.relu("relu", ints);
+    let sum = b.add("sum", ints, relu);
+    let norm = b.affine("norm", sum, vec![0.5, -1.25, 0.0, 1e-3], vec![0.1; 4]);
+    let act = b.prelu("act", norm, vec![0.25, 0.0, -0.5, 1.0]);
+    let shifted = b.rprelu("shift", act, vec![-0.5; 4], vec![0.125; 4], vec![1.5; 4]);
+    let clip = b.clip("clip", shifted, -0.1, f32::INFINITY);
+    let product = b.mul("product", clip, norm);
+    let joined = b.concat_channels("joined", &[product, act]);
+    let pool = b.max_pool(
+        "pool",
+        joined,
+        Window {
+            pads: [0, 1, 0, 0],
+            ..Window::new([2, 2])
+        },
+    );
+    let mean = b.avg_pool_count_pads("mean", pool, Window::new([1, 2]));
+    let turned = b.transpose("turned", mean, &[2, 0, 1]);
+    let part = b.slice("part", turned, &[1, 0, 0], &[6, 1, 1]);
+    let flat = b.reshape("flat", part, &[6]);
+    let real = Weights::Real(Matrix::from_fn(3, 6, |row, col| {
+        (row as f32 - col as f32) / 3.0
+    }));
+    let scores = b.dense("fc", flat, real, None);
+    let soft = b.softmax("soft", scores);
+    let cuts = (0..12).map(|idx| idx * 7 - 40 * (idx / 3)).collect();
+    b.quantize("codes", sums, 2, Cuts::Int(cuts));
+    b.global_avg_pool("all", bits);
+    b.finish(soft).unwrap()
+}
+
+#[test]
+fn the_golden_file_of_images_is_read_and_written_the_same() {
+    let bytes = damage::golden("conv.bnn", &bnn::write(&conv()));
+    assert_eq!(bnn::read(&bytes).unwrap(), conv());
+    assert_eq!(bnn::write(&conv()), bytes);
+}
+
+#[test]
+fn damage_to_images_is_an_error() {
+    let bytes = bnn::write(&conv());
+    damage::every_bit_flip_is_an_error(&bytes, bnn::read);
+    damage::every_other_length_is_an_error(&bytes, bnn::read);
+    damage::resealed_damage_never_panics(&bytes, bnn::read);
+}
+
+#[test]
+fn weights_of_another_type_or_shape() {
+    let bytes = bnn::write(&conv());
+    let read = |from: &str, to: &str| bnn::read(&damage::edited(&bytes, from, to)).unwrap_err();
+    for (from, to) in [
+        (
+            "\"stem.weights\":{\"dtype\":\"I8\"",
+            "\"stem.weights\":{\"dtype\":\"U8\"",
+        ),
+        (
+            "\"fc.weights\":{\"dtype\":\"F32\"",
+            "\"fc.weights\":{\"dtype\":\"I32\"",
+        ),
+    ] {
+        assert!(
+            matches!(read(from, to), BnnError::TensorType { .. }),
+            "{to}"
+        );
+    }
+    for (from, to) in [
+        ("int8[4, 9]", "int8[9, 4]"),
+        ("real[3, 6]", "real[6, 3]"),
+        ("levels(2) int[4]", "levels(2) int[5]"),
+        ("levels(2) int[4]", "levels(2) int"),
+        ("levels(2) int[4]", "levels(2) int[18446744073709551615]"),
+        ("prelu norm real[4]", "prelu norm real[5]"),
+    ] {
+        assert!(
+            matches!(read(from, to), BnnError::TensorShape { .. }),
+            "{to}"
+        );
+    }
+    let missing = |name: &str| BnnError::MissingTensor { name: name.into() };
+    assert_eq!(read("int8[4, 9]", "bits[4, 9]"), missing("stem.sign"));
+    assert_eq!(
+        read("bits[4, 16]", "int8[4, 16]"),
+        missing("binary.weights")
+    );
+    assert_eq!(
+        read("prelu norm real[4]", "rprelu norm real[4]"),
+        missing("act.before")
+    );
+    let error = read("groups 2", "groups 3").to_string();
+    assert!(error.contains("3 groups do not divide"), "{error}");
+}
+
 #[test]
 fn random_programs_round_trip_and_are_deterministic() {
-    for seed in 0..300 {
-        let program = random_program(seed);
+    let chains = (0..60).map(random_conv_program);
+    for (seed, program) in (0..400).map(random_program).chain(chains).enumerate() {
         let bytes = bnn::write(&program);
         assert_eq!(bytes, bnn::write(&program.clone()));
         assert_eq!(
@@ -124,7 +246,7 @@ fn a_pad_bit_is_an_error_with_its_byte() {
     let Op::Dense { weights, .. } = &good.nodes[4].op else {
         panic!("not a dense")
     };
-    let row = |row: usize| weights.sign().row(row)[0].to_le_bytes();
+    let row = |row: usize| weights.sign().unwrap().row(row)[0].to_le_bytes();
     let rows = [&row(0)[..2], &row(1)[..2], &row(2)[..2]].concat();
     let at = damage::find(&bytes, &rows);
     let mut bytes = bytes;

@@ -1,16 +1,16 @@
 //! The text form round-trips, and every way to be wrong is an error with its line.
 
-use onebit_model::outline::Outline;
+use onebit_model::outline::{Outline, OutlineOp};
 use onebit_model::text::{parse, print};
-use onebit_testkit::random_program;
+use onebit_testkit::{random_conv_program, random_program};
 
 #[test]
 fn random_programs_round_trip() {
-    for seed in 0..300 {
-        let mut program = random_program(seed);
+    let chains = (0..30).map(random_conv_program);
+    for (seed, mut program) in (0..300).map(random_program).chain(chains).enumerate() {
         program.name = "quotes \" and \\ and\nlines\tand\rñ".into();
         let text = print(&program);
-        let outline = parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let outline = parse(&text).unwrap_or_else(|error| panic!("{seed} {error}\n{text}"));
         assert_eq!(outline, Outline::of(&program));
         assert_eq!(outline.to_string(), text);
     }
@@ -133,7 +133,7 @@ fn every_way_to_be_wrong_names_its_line() {
         (
             "bits[64, 784] bias",
             "trits[64, 784] bias",
-            "line 6: expected bits or ternary",
+            "line 6: expected bits, ternary, int8 or real",
         ),
         (
             "bits[64, 784] bias",
@@ -205,5 +205,194 @@ fn every_way_to_be_wrong_names_its_line() {
 fn every_beginning_is_an_error_and_none_panics() {
     for end in 0..GOOD.len() - 1 {
         assert!(parse(&GOOD[..end]).is_err(), "{:?}", &GOOD[..end]);
+    }
+}
+
+const IMAGES: &str = "\
+onebit program 1
+name \"images\"
+input levels(8)[32, 32, 3]
+a = conv2d @input int8[64, 27] kernel[3, 3] stride[2, 2] pads[1, 1, 1, 1] pad -5 bias
+b = conv2d a real[64, 9] kernel[3, 3] dilation[2, 1] pads[0, 1, 2, 3] groups 64
+c = affine b real[64]
+d = relu c
+e = prelu d real[64]
+f = rprelu e real[64]
+g = clip f -1.5 1e-7
+h = clip g -inf inf
+i = clip h -0.0 3.4028235e38
+j = add i i
+k = mul j i
+l = concat_channels k i
+m = slice l start[0, 0, 0] size[2, 2, 128]
+n = reshape m [512]
+o = transpose m perm[2, 0, 1]
+p = max_pool o kernel[3, 2] stride[2, 1]
+q = avg_pool p kernel[2, 2] pads[1, 0, 0, 0]
+r = avg_pool q kernel[2, 2] count_pads
+s = global_avg_pool r
+t = dense s ternary[10, 2]
+u = softmax t
+v = quantize u levels(2) real[10]
+output u
+";
+
+#[test]
+fn the_examples_of_the_format_are_as_a_writer_prints_them() {
+    let format = include_str!("../../../FORMAT.md");
+    let mut n_examples = 0;
+    for example in format.split("```text\n").skip(1) {
+        let example = example.split("```").next().unwrap();
+        if example.starts_with("onebit program") {
+            assert_eq!(parse(example).unwrap().to_string(), example);
+            n_examples += 1;
+        }
+    }
+    assert_eq!(n_examples, 2);
+}
+
+#[test]
+fn the_ops_on_images_parse_and_print_as_they_are() {
+    assert_eq!(parse(IMAGES).unwrap().to_string(), IMAGES);
+    for end in 0..IMAGES.len() - 1 {
+        assert!(parse(&IMAGES[..end]).is_err(), "{:?}", &IMAGES[..end]);
+    }
+}
+
+#[test]
+fn attributes_of_default_value_may_be_written_and_are_not_printed() {
+    let written = IMAGES
+        .replace(
+            "kernel[2, 2] count_pads",
+            "kernel[2, 2] stride[1, 1] dilation[1, 1] pads[0, 0, 0, 0] count_pads",
+        )
+        .replace("groups 64", "pad 0 groups 64")
+        .replace("pad -5 bias", "pad -5 groups 1 bias")
+        .replace("clip g -inf inf", "clip g -infinity 1e99");
+    assert_ne!(written, IMAGES);
+    assert_eq!(parse(&written).unwrap().to_string(), IMAGES);
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
+fn every_way_for_the_ops_on_images_to_be_wrong_names_its_line() {
+    let cases = [
+        (
+            "int8[64, 27]",
+            "int9[64, 27]",
+            "line 4: expected bits, ternary, int8 or real",
+        ),
+        (
+            "int8[64, 27] kernel",
+            "int8[64] kernel",
+            "line 4: expected a shape of two axes",
+        ),
+        (
+            "kernel[3, 3] stride",
+            "kernel[3] stride",
+            "line 4: expected a list of two numbers",
+        ),
+        (
+            "kernel[3, 3] stride",
+            "kornel[3, 3] stride",
+            "line 4: expected kernel",
+        ),
+        (
+            "stride[2, 2] pads",
+            "stride[2, 2, 2] pads",
+            "line 4: expected a list of two numbers",
+        ),
+        (
+            "pads[1, 1, 1, 1]",
+            "pads[1, 1]",
+            "line 4: expected a list of four numbers",
+        ),
+        (
+            "stride[2, 2]",
+            "stride[2, -2]",
+            "line 4: \"-2\" is not a number",
+        ),
+        ("pad -5", "pad 5.0", "line 4: \"5.0\" is not a number"),
+        (
+            "pad -5 bias",
+            "bias pad -5",
+            "line 4: expected the end of the line",
+        ),
+        ("dilation[2, 1]", "dilation", "line 5: expected ["),
+        ("groups 64", "groups -1", "line 5: \"-1\" is not a number"),
+        (
+            "affine b real[64]",
+            "affine b [64]",
+            "line 6: expected real",
+        ),
+        ("relu c", "relu c d", "line 7: expected the end of the line"),
+        ("-1.5 1e-7", "-1.5 nan", "line 10: \"nan\" is not a number"),
+        (
+            "prelu d real[64]",
+            "prelu d real[8, 8]",
+            "line 8: expected a shape of one axis",
+        ),
+        ("rprelu e real[64]", "rprelu e", "line 9: expected real"),
+        ("-1.5 1e-7", "-1.5", "line 10: expected a number"),
+        ("-1.5 1e-7", "-1.5 one", "line 10: \"one\" is not a number"),
+        ("add i i", "add i", "line 13: expected an operand"),
+        (
+            "mul j i",
+            "mul j z",
+            "line 14: no earlier line defines \"z\"",
+        ),
+        (
+            "concat_channels k i",
+            "concat_channels",
+            "line 15: expected an operand",
+        ),
+        ("start[0, 0, 0] size", "size", "line 16: expected start"),
+        (
+            "start[0, 0, 0] size[2, 2, 128]",
+            "start[0, 0, 0]",
+            "line 16: expected size",
+        ),
+        ("m [512]", "m 512", "line 17: expected ["),
+        ("perm[2, 0, 1]", "[2, 0, 1]", "line 18: expected perm"),
+        ("o kernel[3, 2]", "o", "line 19: expected kernel"),
+        (
+            "kernel[2, 2] count_pads",
+            "kernel[2, 2] count",
+            "line 21: expected the end of the line",
+        ),
+        (
+            "global_avg_pool r",
+            "global_max_pool r",
+            "line 22: there is no op",
+        ),
+        (
+            "real[10]\n",
+            "real[10, 3]\n",
+            "line 25: expected a shape of one axis",
+        ),
+    ];
+    for (good, bad, expected) in cases {
+        assert!(IMAGES.contains(good), "{good}");
+        let error = parse(&IMAGES.replacen(good, bad, 1))
+            .expect_err(bad)
+            .to_string();
+        assert!(error.contains(expected), "{bad:?}: {error}");
+    }
+}
+
+#[test]
+fn bounds_of_clips_keep_every_bit() {
+    for bits in (0..=u32::MAX).step_by(65_521) {
+        let bound = f32::from_bits(bits);
+        if bound.is_nan() {
+            continue;
+        }
+        let text = IMAGES.replace("-1.5 1e-7", &format!("{bound:?} {bound:?}"));
+        let outline = parse(&text).unwrap();
+        let OutlineOp::Clip { min, max } = outline.nodes[6].op else {
+            panic!("not a clip")
+        };
+        assert_eq!((min.to_bits(), max.to_bits()), (bits, bits));
+        assert_eq!(outline.to_string(), text);
     }
 }

@@ -134,8 +134,6 @@ const CASES: &[Case] = &[
     ("row 1 reaches 2147483612 to 2147483654, outside i32", |p| {
         set_weights(p, 0, Weights::Bits(BitMatrix::from_fn(5, 6, |row, col| row == 1 && col == 0)));
         bias(p)[1] = i32::MAX }),
-    ("dense cannot read an operand of type int[5]", |p| p.nodes[5].inputs = vec![ValueId(1)]),
-    ("dense cannot read an operand of type real[2]", |p| p.nodes[9].inputs = vec![ValueId(7)]),
     ("flip has 4 entries, 5", |p| { thresholds(p, 1).flip.pop(); }),
     ("threshold has 6 entries, 5", |p| {
         thresholds(p, 1).at = ThresholdValues::Int(vec![0; 6]); thresholds(p, 1).flip.push(false) }),
@@ -151,7 +149,6 @@ const CASES: &[Case] = &[
     ("cuts cannot read an operand of type real[2]", |p| set_cuts(p, 8, Cuts::Int(vec![0]))),
     ("cut 0 is NaN", |p| set_cuts(p, 8, Cuts::Real(vec![f32::NAN]))),
     ("planes cannot read an operand of type int[5]", |p| p.nodes[3].inputs = vec![ValueId(1)]),
-    ("affine cannot read an operand of type bits[5]", |p| p.nodes[6].inputs = vec![ValueId(2)]),
     ("operand is value 8, which is not an earlier", |p| p.nodes[6].inputs = vec![ValueId(8)]),
     ("scale has 2 entries, 5", |p| p.nodes[6].inputs = vec![ValueId(1)]),
     ("shift has 1 entries, 2", |p| { let Op::Affine { shift, .. } = &mut p.nodes[6].op else { unreachable!() }; shift.pop(); }),

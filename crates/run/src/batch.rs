@@ -6,6 +6,8 @@ use onebit_bits::n_words;
 use onebit_model::program::{Kind, Type};
 
 use crate::error::RunError;
+use crate::layout::{Layout, bit_words, convert, pixels, place};
+use crate::plan::Stored;
 use crate::values::Values;
 
 /// Inputs, `[batch][elements]`, in the form that the Program's input type asks for.
@@ -89,7 +91,8 @@ impl InputBatch<'_> {
     }
 
     /// Copies some images of a checked batch into a tile's buffer.
-    pub(crate) fn load(&self, n: usize, images: Range<usize>, values: &mut Values) {
+    pub(crate) fn load(&self, stored: Stored<'_>, images: Range<usize>, values: &mut Values) {
+        let n = stored.ty.n_elements();
         let range = images.start * n..images.end * n;
         let count = range.len();
         match (self, values) {
@@ -102,23 +105,28 @@ impl InputBatch<'_> {
                 }
             }
             (InputBatch::Int8(x), Values::Bits(to)) => {
-                for (image, to) in x[range]
-                    .chunks_exact(n)
-                    .zip(to.chunks_exact_mut(n_words(n)))
-                {
-                    for (chunk, word) in image.chunks(64).zip(to) {
-                        let bit = |(i, &x): (usize, &i8)| u64::from(x > 0) << i;
-                        *word = chunk.iter().enumerate().map(bit).sum();
+                let len = bit_words(stored.ty, stored.layout);
+                let (_, channels) = pixels(stored.ty);
+                for (image, to) in x[range].chunks_exact(n).zip(to.chunks_exact_mut(len)) {
+                    to.fill(0);
+                    for (px, image) in image.chunks_exact(channels).enumerate() {
+                        for (channel, &x) in image.iter().enumerate() {
+                            let (word, bit) = place(stored.layout, channels, px, channel);
+                            to[word] |= u64::from(x > 0) << bit;
+                        }
                     }
                 }
             }
             (InputBatch::PackedBits(x), Values::Bits(to)) => {
                 let words = n_words(n);
                 let tail = u64::MAX >> (64 * words - n);
+                let len = bit_words(stored.ty, stored.layout);
                 let from = x[images.start * words..images.end * words].chunks_exact(words);
-                for (from, to) in from.zip(to.chunks_exact_mut(words)) {
-                    to.copy_from_slice(from);
-                    to[words - 1] &= tail;
+                for (from, to) in from.zip(to.chunks_exact_mut(len)) {
+                    convert(stored.ty, (Layout::Flat, from), (stored.layout, to));
+                    if stored.layout == Layout::Flat {
+                        to[words - 1] &= tail;
+                    }
                 }
             }
             _ => unreachable!("check: the batch is of the input's kind"),
@@ -156,7 +164,8 @@ impl OutputBatch<'_> {
     }
 
     /// Copies a tile's answers to their images of a checked batch.
-    pub(crate) fn store(&mut self, n: usize, images: Range<usize>, values: &Values) {
+    pub(crate) fn store(&mut self, stored: Stored<'_>, images: Range<usize>, values: &Values) {
+        let n = stored.ty.n_elements();
         let range = images.start * n..images.end * n;
         let count = range.len();
         match (self, values) {
@@ -168,16 +177,13 @@ impl OutputBatch<'_> {
                 }
             }
             (OutputBatch::Int(to), Values::Bits(x)) => {
-                for (to, words) in to[range]
-                    .chunks_exact_mut(n)
-                    .zip(x.chunks_exact(n_words(n)))
-                {
+                let len = bit_words(stored.ty, stored.layout);
+                let (_, channels) = pixels(stored.ty);
+                for (to, words) in to[range].chunks_exact_mut(n).zip(x.chunks_exact(len)) {
                     for (i, to) in to.iter_mut().enumerate() {
-                        *to = if words[i / 64] >> (i % 64) & 1 == 1 {
-                            1
-                        } else {
-                            -1
-                        };
+                        let (word, bit) =
+                            place(stored.layout, channels, i / channels, i % channels);
+                        *to = if words[word] >> bit & 1 == 1 { 1 } else { -1 };
                     }
                 }
             }

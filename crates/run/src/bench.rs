@@ -63,8 +63,14 @@ pub struct LayerTiming {
     pub median_us: f64,
     /// Images of the tile.
     pub tile: usize,
+    /// Bytes of weights, operands and results that the tile reads and writes.
+    pub bytes: usize,
+    /// The layer's share of the time of all layers.
+    pub share_of_time: f64,
     /// Products of single bits per second.
     pub bit_macs_per_s: f64,
+    /// `bit_macs_per_s` as a share of the line of one core; `None` where no bits are multiplied.
+    pub share_of_peak: Option<f64>,
 }
 
 /// Why a Plan could not be timed.
@@ -231,8 +237,8 @@ pub fn bench(plan: &Plan, options: &BenchOptions) -> Result<BenchReport, BenchEr
         min_ms: times[0] * 1e3,
         bit_macs_per_s,
         share_of_peak: bit_macs_per_s / (peak.bit_macs_per_s * threads as f64),
+        layers: layers(plan, batch, &noise, options.duration, &peak),
         peak,
-        layers: layers(plan, batch, &noise, options.duration),
     })
 }
 
@@ -254,41 +260,57 @@ fn sample(
 }
 
 /// Times every step of a tile on this thread.
-fn layers(plan: &Plan, batch: usize, noise: &Noise, duration: Duration) -> Vec<LayerTiming> {
+fn layers(
+    plan: &Plan,
+    batch: usize,
+    noise: &Noise,
+    duration: Duration,
+    peak: &Peak,
+) -> Vec<LayerTiming> {
     let parts = &plan.shared;
-    let tile = tile_size(batch, plan.options().threads);
+    let tile = tile_size(batch, plan.options().threads, parts.tile);
     let infos = plan.layers(batch);
-    let mut workspace = Workspace::new(parts, tile, When::Always);
-    noise.as_batch().load(
-        parts.types.of(ValueId(0)).n_elements(),
-        0..tile,
-        workspace.input_mut(),
-    );
+    let mut workspace = Workspace::new(parts, &parts.memory, tile, When::Always);
+    noise
+        .as_batch()
+        .load(parts.stored(ValueId(0)), 0..tile, workspace.input_mut());
     let mut times: Vec<Vec<f64>> = infos.iter().map(|_| Vec::new()).collect();
     let start = Instant::now();
     while times
         .first()
         .is_some_and(|times| times.is_empty() || start.elapsed() < duration)
     {
-        for (step, times) in parts.always_steps().zip(&mut times) {
+        let steps = parts.steps.iter().enumerate();
+        let due = steps.filter(|(_, step)| step.when == When::Always);
+        for ((idx, step), times) in due.zip(&mut times) {
             let begin = Instant::now();
-            workspace.execute_step(parts, step, tile);
+            workspace.execute_step(parts, idx, step, tile);
             times.push(begin.elapsed().as_secs_f64());
         }
     }
+    let medians: Vec<f64> = times.iter_mut().map(|times| median(times)).collect();
+    let total: f64 = medians.iter().sum();
     infos
         .into_iter()
-        .zip(times)
-        .map(|(info, mut times)| {
-            times.sort_by(f64::total_cmp);
-            let median = times[times.len() / 2].max(1e-9);
+        .zip(medians)
+        .map(|(info, median)| {
             let bit_macs_per_s = info.bit_macs as f64 * tile as f64 / median;
+            let share = bit_macs_per_s / peak.bit_macs_per_s;
             LayerTiming {
-                info,
                 median_us: median * 1e6,
                 tile,
+                bytes: info.weight_bytes + info.value_bytes * tile,
+                share_of_time: median / total,
                 bit_macs_per_s,
+                share_of_peak: (info.bit_macs > 0).then_some(share),
+                info,
             }
         })
         .collect()
+}
+
+/// The median of seconds, of which there are some; never zero, so that rates are finite.
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2].max(1e-9)
 }

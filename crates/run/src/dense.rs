@@ -38,12 +38,13 @@ impl DenseLayer {
     /// A layer whose sums are wanted as they are.
     pub(crate) fn new(weights: &Weights, bias: Option<&[i32]>, operand: Kind) -> Self {
         let (n_rows, n_cols) = (weights.n_rows(), weights.n_cols());
-        let sign = words_of(weights.sign());
+        let sign_plane = weights.sign().expect("lower: weights of bits");
+        let sign = words_of(sign_plane);
         let rows = match weights {
-            Weights::Bits(_) => BitRows::bipolar(&sign, n_rows, n_cols),
             Weights::Ternary { mask, .. } => {
                 BitRows::ternary(&sign, &words_of(mask), n_rows, n_cols)
             }
+            _ => BitRows::bipolar(&sign, n_rows, n_cols),
         };
         let (n_planes, shift) = match operand {
             Kind::Levels(bits) => (usize::from(bits), 0),
@@ -53,7 +54,7 @@ impl DenseLayer {
             // The sum is greatest when no weighted bit differs from its row: every weight then adds
             // one, or of codes every positive weight adds the greatest code.
             let greatest = match operand {
-                Kind::Levels(bits) => weights.sign().count_ones(row) * ((1 << bits) - 1),
+                Kind::Levels(bits) => sign_plane.count_ones(row) * ((1 << bits) - 1),
                 _ => weights.row_nonzero(row),
             };
             greatest as i32 + bias.map_or(0, |bias| bias[row])
@@ -102,8 +103,9 @@ impl DenseLayer {
         let bounds = Bounds::new(rows);
         if layer.n_planes == 1 && shift == 1 && pays_sliced(isa, weights) {
             layer.min_sliced = min_sliced_images(isa);
-            layer.sliced =
-                SlicedRows::new(isa, &words_of(weights.sign()), weights.n_cols(), &bounds);
+            layer.sliced = weights
+                .sign()
+                .and_then(|sign| SlicedRows::new(isa, &words_of(sign), weights.n_cols(), &bounds));
         }
         layer.bounds = Some(bounds);
         Some(layer)

@@ -21,10 +21,19 @@
 
 mod batch;
 pub mod bench;
+mod chains;
+mod conv;
 mod dense;
 mod error;
-mod ops;
+mod execute;
+mod form;
+mod kernels;
+mod layout;
+mod lower;
+mod memory;
+mod operands;
 pub mod peak;
+mod plain;
 mod plan;
 mod pool;
 mod session;

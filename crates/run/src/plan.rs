@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use onebit_bits::Isa;
-use onebit_model::program::{Program, Type, ValueId};
+use onebit_model::program::{Kind, Program, Type, ValueId};
 use onebit_model::{ProgramTypes, verify};
 
 use crate::error::PlanError;
+use crate::layout::Layout;
+use crate::lower::lower;
+use crate::memory::{MemoryPlan, layouts};
 use crate::session::Session;
-use crate::step::{Action, Step, When, lower};
-
-/// Images that pass through the steps together. Larger batches are cut into tiles, so that the
-/// values between layers stay in the second-level cache and the memory of a session is fixed.
-pub(crate) const TILE: usize = 256;
+use crate::step::{Action, Move, Step, When};
+use crate::workspace::conv_layer;
 
 /// Most threads of a session.
 pub(crate) const MAX_THREADS: usize = 1024;
@@ -49,6 +49,13 @@ pub(crate) struct PlanParts {
     pub types: ProgramTypes,
     pub output: ValueId,
     pub steps: Vec<Step>,
+    // How each value is stored.
+    pub layouts: Vec<Layout>,
+    // Where values are in an ordinary run.
+    pub memory: MemoryPlan,
+    // Images that pass through the steps together. Larger batches are cut into tiles, so that the
+    // values between layers stay near the core and the memory of a session is fixed.
+    pub tile: usize,
 }
 
 /// What a Plan does for one layer.
@@ -60,8 +67,12 @@ pub struct LayerInfo {
     pub kernel: &'static str,
     /// Products of single bits for one image.
     pub bit_macs: u64,
+    /// Other products, of codes or floats, for one image.
+    pub macs: u64,
     /// Bytes of repacked weights that a batch reads.
     pub weight_bytes: usize,
+    /// Bytes of operands and results that one image reads and writes.
+    pub value_bytes: usize,
 }
 
 impl Plan {
@@ -75,12 +86,20 @@ impl Plan {
         }
         let types = verify(program)?;
         let steps = lower(program, &types, options.isa);
-        let parts = PlanParts {
+        let all_types: Vec<Type> = (0..types.n_values())
+            .map(|id| types.of(ValueId(id)).clone())
+            .collect();
+        let mut parts = PlanParts {
             options: *options,
+            layouts: layouts(&all_types, &steps),
             types,
             output: program.output,
             steps,
+            memory: MemoryPlan::default(),
+            tile: 1,
         };
+        parts.memory = MemoryPlan::new(&parts, When::Always);
+        parts.tile = parts.memory.tile();
         Ok(Plan {
             shared: Arc::new(parts),
         })
@@ -108,15 +127,30 @@ impl Plan {
 
     /// What is done for every layer when `batch` images are run at once, in order.
     pub fn layers(&self, batch: usize) -> Vec<LayerInfo> {
-        let tile = tile_size(batch, self.shared.options.threads);
+        let tile = tile_size(batch, self.shared.options.threads, self.shared.tile);
         self.shared
             .always_steps()
-            .map(|step| step.info(tile))
+            .map(|step| step.info(&self.shared, tile))
             .collect()
     }
 }
 
+/// A value's type and layout.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored<'a> {
+    pub ty: &'a Type,
+    pub layout: Layout,
+}
+
 impl PlanParts {
+    /// How a value is stored.
+    pub(crate) fn stored(&self, id: ValueId) -> Stored<'_> {
+        Stored {
+            ty: self.types.of(id),
+            layout: self.layouts[id.0],
+        }
+    }
+
     /// The steps of an ordinary run.
     pub(crate) fn always_steps(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(|step| step.when == When::Always)
@@ -125,31 +159,71 @@ impl PlanParts {
 
 impl Step {
     /// What the step does for a tile of `m` images.
-    fn info(&self, m: usize) -> LayerInfo {
-        let (kernel, bit_macs, weight_bytes) = match &self.action {
-            Action::Scores(layer) | Action::Compared(layer) => {
-                (layer.kernel(m), layer.bit_macs(), layer.n_bytes(m))
+    fn info(&self, plan: &PlanParts, m: usize) -> LayerInfo {
+        let (bit_macs, macs, weight_bytes) = match (&self.action, conv_layer(self)) {
+            (Action::Scores(layer) | Action::Compared(layer), _) => {
+                (layer.bit_macs(), 0, layer.n_bytes(m))
             }
-            Action::CodeThreshold(_) => ("threshold_codes", 0, 0),
-            Action::Threshold { .. } => ("threshold", 0, 0),
-            Action::Quantize(_) => ("quantize", 0, 0),
-            Action::Planes(_) => ("code_planes", 0, 0),
-            Action::Affine { .. } => ("affine", 0, 0),
-            Action::Concat => ("concat", 0, 0),
-            Action::Argmax => ("argmax", 0, 0),
+            (_, Some(layer)) if layer.is_binary => (layer.macs, 0, layer.n_bytes()),
+            (_, Some(layer)) => (0, layer.macs, layer.n_bytes()),
+            (Action::PlainConv(conv), None) => {
+                let n = plan.types.of(self.outputs[0]).n_elements();
+                (0, (n * conv.weights.n_cols()) as u64, 0)
+            }
+            _ => (0, 0, 0),
         };
+        let bytes = |id: &ValueId| value_bytes(plan.types.of(*id));
         LayerInfo {
             name: self.name.clone(),
-            kernel,
+            kernel: self.kernel(m),
             bit_macs,
+            macs,
             weight_bytes,
+            value_bytes: self.inputs.iter().chain(&self.outputs).map(bytes).sum(),
+        }
+    }
+
+    /// The name of the kernel or loop.
+    fn kernel(&self, m: usize) -> &'static str {
+        match &self.action {
+            Action::Scores(layer) | Action::Compared(layer) => layer.kernel(m),
+            Action::ConvInts(layer) | Action::ConvBits(layer, _) | Action::ConvChain(layer, _) => {
+                layer.kernel_name()
+            }
+            Action::Chain(_) => "chain",
+            Action::PlainConv(_) => "conv_plain",
+            Action::CodeThreshold(_) => "threshold_codes",
+            Action::Threshold { .. } => "threshold",
+            Action::Quantize(..) => "quantize",
+            Action::Table(_) => "table",
+            Action::Planes(_) => "code_planes",
+            Action::Concat => "concat",
+            Action::Move(Move::ConcatChannels) => "concat_channels",
+            Action::Move(Move::Slice(_)) => "slice",
+            Action::Move(Move::Reshape) => "reshape",
+            Action::Move(Move::Transpose(_)) => "transpose",
+            Action::MaxPool(_) => "max_pool_plain",
+            Action::AvgPool(..) => "avg_pool_plain",
+            Action::ReluInts => "relu_ints",
+            Action::AddInts => "add_ints",
+            Action::Softmax => "softmax",
+            Action::Argmax => "argmax",
         }
     }
 }
 
+/// Bytes of one image's value, bits packed.
+fn value_bytes(ty: &Type) -> usize {
+    match ty.kind {
+        Kind::Bits => ty.n_elements().div_ceil(8),
+        Kind::Levels(_) => ty.n_elements(),
+        Kind::Int | Kind::Real => 4 * ty.n_elements(),
+    }
+}
+
 /// Images in a tile: as few tiles as give every thread the same number of nearly equal ones.
-pub(crate) fn tile_size(batch: usize, threads: usize) -> usize {
-    let rounds = batch.div_ceil(threads * TILE).max(1);
+pub(crate) fn tile_size(batch: usize, threads: usize, max: usize) -> usize {
+    let rounds = batch.div_ceil(threads * max).max(1);
     batch.div_ceil(threads * rounds).max(1)
 }
 
@@ -159,10 +233,10 @@ mod tests {
 
     #[test]
     fn tiles_are_even_and_bounded() {
-        assert_eq!(tile_size(1, 2), 1);
-        assert_eq!(tile_size(256, 2), 128);
-        assert_eq!(tile_size(1024, 2), 256);
-        assert_eq!(tile_size(10_000, 1), 250);
-        assert_eq!(tile_size(0, 1), 1);
+        assert_eq!(tile_size(1, 2, 256), 1);
+        assert_eq!(tile_size(256, 2, 256), 128);
+        assert_eq!(tile_size(1024, 2, 256), 256);
+        assert_eq!(tile_size(10_000, 1, 256), 250);
+        assert_eq!(tile_size(0, 1, 256), 1);
     }
 }

@@ -13,9 +13,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 
+use onebit_model::program::ValueId;
+
 use crate::batch::{InputBatch, OutputBatch};
 use crate::error::{PlanError, RunError};
-use crate::plan::{Plan, PlanParts, TILE};
+use crate::plan::{Plan, PlanParts, Stored};
 use crate::step::When;
 use crate::values::Values;
 use crate::workspace::Workspace;
@@ -86,8 +88,11 @@ impl Pool {
         for _ in 0..n_workers {
             let job = || Job {
                 images: 0..0,
-                input: Values::new(plan.input_type(), TILE),
-                output: Values::new(plan.output_type(), TILE),
+                input: plan.shared.memory.buffer_of(ValueId(0), plan.shared.tile),
+                output: plan
+                    .shared
+                    .memory
+                    .buffer_of(plan.shared.output, plan.shared.tile),
                 caller: thread::current(),
             };
             let slot = || Slot {
@@ -116,8 +121,8 @@ impl Pool {
     pub(crate) fn feed(
         &mut self,
         input: &InputBatch<'_>,
-        n_in: usize,
-        n_out: usize,
+        n_in: Stored<'_>,
+        n_out: Stored<'_>,
         take: &mut impl FnMut() -> Option<Range<usize>>,
         output: &mut OutputBatch<'_>,
     ) -> Result<(), RunError> {
@@ -153,7 +158,7 @@ impl Pool {
     /// Waits for every tile under way and collects its answers.
     pub(crate) fn finish(
         &mut self,
-        n_out: usize,
+        n_out: Stored<'_>,
         output: &mut OutputBatch<'_>,
     ) -> Result<(), RunError> {
         for worker in &mut self.workers {
@@ -194,7 +199,7 @@ impl Worker {
     }
 
     /// Collects the answers that are there, oldest first.
-    fn collect(&mut self, n_out: usize, output: &mut OutputBatch<'_>) -> Result<(), RunError> {
+    fn collect(&mut self, n_out: Stored<'_>, output: &mut OutputBatch<'_>) -> Result<(), RunError> {
         loop {
             let slot = &self.shared.slots[self.collect];
             match slot.state.load(Ordering::Acquire) {
@@ -240,7 +245,7 @@ fn wait_until(condition: impl Fn() -> bool) {
 
 /// The life of a worker: takes its slots in turn until the pool closes.
 fn work(shared: &Shared, plan: &PlanParts) {
-    let mut workspace = Workspace::new(plan, TILE, When::Always);
+    let mut workspace = Workspace::new(plan, &plan.memory, plan.tile, When::Always);
     let mut next = 0;
     loop {
         let slot = &shared.slots[next];

@@ -5,14 +5,15 @@ use onebit_model::program::ValueId;
 
 use crate::batch::{InputBatch, OutputBatch};
 use crate::error::{PlanError, RunError};
-use crate::plan::{Plan, TILE, tile_size};
+use crate::memory::MemoryPlan;
+use crate::plan::{Plan, tile_size};
 use crate::pool::Pool;
 use crate::step::When;
 use crate::workspace::Workspace;
 
 /// A Plan with memory and threads.
 ///
-/// All memory is allocated when the session is made, for tiles of at most 256 images; a batch of
+/// All memory is allocated when the session is made, for tiles of as many images as stay near the core; a batch of
 /// any size runs in it without allocating.
 #[derive(Debug)]
 pub struct Session {
@@ -24,7 +25,8 @@ pub struct Session {
 
 impl Session {
     pub(crate) fn new(plan: Plan) -> Result<Self, PlanError> {
-        let workspace = Workspace::new(&plan.shared, TILE, When::Always);
+        let parts = &plan.shared;
+        let workspace = Workspace::new(parts, &parts.memory, parts.tile, When::Always);
         let pool = Pool::new(&plan, plan.options().threads - 1)?;
         Ok(Session {
             plan,
@@ -46,17 +48,15 @@ impl Session {
     ) -> Result<(), RunError> {
         let n_images = input.check(self.plan.input_type())?;
         output.check(self.plan.output_type(), n_images)?;
-        let tile = tile_size(n_images, self.plan.options().threads);
+        let tile = tile_size(n_images, self.plan.options().threads, self.plan.shared.tile);
         if n_images <= tile {
             if n_images > 0 {
                 self.run_tile(&input, 0..n_images, &mut output);
             }
             return Ok(());
         }
-        let (n_in, n_out) = (
-            self.plan.input_type().n_elements(),
-            self.plan.output_type().n_elements(),
-        );
+        let parts = self.plan.clone().shared;
+        let (n_in, n_out) = (parts.stored(ValueId(0)), parts.stored(parts.output));
         let mut next = 0;
         let mut take = || {
             let images = next..n_images.min(next + tile);
@@ -88,13 +88,16 @@ impl Session {
         let parts = &self.plan.shared;
         let m = images.len();
         input.load(
-            self.plan.input_type().n_elements(),
+            parts.stored(ValueId(0)),
             images.clone(),
             self.workspace.input_mut(),
         );
         self.workspace.execute(parts, m, When::Always);
-        let n_out = self.plan.output_type().n_elements();
-        output.store(n_out, images, self.workspace.value(parts.output));
+        output.store(
+            parts.stored(parts.output),
+            images,
+            self.workspace.value(parts.output),
+        );
     }
 
     /// Every value of every image, `[image][value]`: the input, then one value per node.
@@ -105,19 +108,22 @@ impl Session {
     pub fn run_layers(&mut self, input: InputBatch<'_>) -> Result<Vec<Vec<Tensor>>, RunError> {
         let n_images = input.check(self.plan.input_type())?;
         let parts = &self.plan.shared;
-        let mut workspace = Workspace::new(parts, TILE.min(n_images.max(1)), When::Layers);
+        let memory = MemoryPlan::new(parts, When::Layers);
+        let tile = memory.tile().min(n_images.max(1));
+        let mut workspace = Workspace::new(parts, &memory, tile, When::Layers);
         let mut layers = Vec::with_capacity(n_images);
-        for first in (0..n_images).step_by(TILE) {
-            let images = first..n_images.min(first + TILE);
+        for first in (0..n_images).step_by(tile) {
+            let images = first..n_images.min(first + tile);
             let m = images.len();
-            input.load(
-                self.plan.input_type().n_elements(),
-                images,
-                workspace.input_mut(),
-            );
+            input.load(parts.stored(ValueId(0)), images, workspace.input_mut());
             workspace.execute(parts, m, When::Layers);
             for image in 0..m {
-                let value = |id| workspace.value(id).tensor(parts.types.of(id), image);
+                let value = |id: ValueId| {
+                    let layout = parts.layouts[id.0];
+                    workspace
+                        .value(id)
+                        .tensor(parts.types.of(id), layout, image)
+                };
                 layers.push(
                     (0..parts.types.n_values())
                         .map(|id| value(ValueId(id)))

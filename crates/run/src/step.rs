@@ -1,39 +1,87 @@
-//! The steps of a Plan: one op, or two fused ones, with everything precomputed.
+//! The steps of a Plan: one op or several fused ones, with everything precomputed.
 //!
-//! Owns the lowering of a verified Program to steps. Execution is in `workspace`.
+//! Owns what a step is. Which nodes become which steps is decided in `lower`; execution is in `workspace`.
 
-use onebit_bits::Isa;
+use onebit_bits::chain::{ChainOps, RealThresholds};
+use onebit_bits::conv::ConvThresholds;
 use onebit_bits::dense::CodeThresholds;
-use onebit_model::ProgramTypes;
-use onebit_model::program::{Cuts, Kind, Op, Program, ThresholdValues, Thresholds, ValueId};
-use onebit_model::weights::Weights;
+use onebit_model::program::{Conv2d, Cuts, ThresholdValues, ValueId, Window};
 
+use crate::conv::ConvLayer;
 use crate::dense::DenseLayer;
 
 /// What a step computes.
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
-    /// Bits or codes to integer sums.
+    /// Flat bits or codes to integer sums.
     Scores(DenseLayer),
-    /// Bits or codes to bits: a dense layer and the thresholds after it.
+    /// Flat bits or codes to flat bits: a dense layer and the thresholds after it.
     Compared(DenseLayer),
-    /// Codes to bits.
+    /// An image to integer sums.
+    ConvInts(ConvLayer),
+    /// An image to bits: a convolution and the thresholds after it.
+    ConvBits(ConvLayer, ConvThresholds),
+    /// An image to reals, bits or both: a convolution or pool and the chain after it.
+    ConvChain(ConvLayer, Chain),
+    /// Any kind but bits to reals, bits or both.
+    Chain(Chain),
+    /// A convolution or dense layer of another form, in plain loops.
+    PlainConv(Conv2d),
+    /// Codes to flat bits.
     CodeThreshold(CodeThresholds),
-    /// Integers or reals to bits.
+    /// Integers, codes or reals to bits.
     Threshold {
         at: ThresholdValues,
         flip: Vec<bool>,
     },
-    /// Integers, reals or codes to codes.
-    Quantize(Cuts),
+    /// Any kind to codes of so many bits.
+    Quantize(u8, Cuts),
+    /// Codes to codes, by a table of 256 for every channel or for all.
+    Table(Vec<u8>),
     /// Codes of so many bits to bits.
     Planes(usize),
-    /// Integers to reals.
-    Affine { scale: Vec<f32>, shift: Vec<f32> },
     /// Bits to bits.
     Concat,
+    /// Any kind to the same, elements moved.
+    Move(Move),
+    /// Bits, codes or integers to the same: the greatest of a window.
+    MaxPool(Window),
+    /// Bits, codes or integers to reals: the average of a window.
+    AvgPool(Window, bool),
+    /// Integers below zero become zero.
+    ReluInts,
+    /// Integers, added.
+    AddInts,
+    /// Reals to reals.
+    Softmax,
     /// Integers or reals to an index.
     Argmax,
+}
+
+/// An op that only moves elements.
+#[derive(Clone, Debug)]
+pub(crate) enum Move {
+    /// Joins operands along the channels.
+    ConcatChannels,
+    /// A block that begins here.
+    Slice(Vec<usize>),
+    /// Nothing moves, or bits change their layout.
+    Reshape,
+    /// Axes change places.
+    Transpose(Vec<usize>),
+}
+
+/// A chain of operations on floats and where it leads.
+#[derive(Clone, Debug)]
+pub(crate) struct Chain {
+    /// The operations; operand `i` is the step's input `i + 1`.
+    pub ops: ChainOps,
+    /// The same when the result lies where this operand was.
+    pub in_place: Option<(usize, ChainOps)>,
+    /// Whether the floats are stored, in the step's first output.
+    pub stores_reals: bool,
+    /// Comparisons, stored in the step's last output.
+    pub bits: Option<RealThresholds>,
 }
 
 /// When a step is executed.
@@ -48,127 +96,14 @@ pub(crate) enum When {
 /// One step of a Plan.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
-    /// Name of the node; of both nodes, joined by `+`, when two are fused.
+    /// Names of the nodes, joined by `+`.
     pub name: String,
-    /// The operands.
+    /// The operands: of a chain, what it begins with, then those of its operations.
     pub inputs: Vec<ValueId>,
-    /// The value computed.
-    pub output: ValueId,
+    /// The values computed.
+    pub outputs: Vec<ValueId>,
     /// How.
     pub action: Action,
     /// When.
     pub when: When,
-}
-
-/// Lowers a verified Program to steps, in node order.
-pub(crate) fn lower(program: &Program, types: &ProgramTypes, isa: Isa) -> Vec<Step> {
-    let fused = fused_operands(program);
-    let needed = needed_values(program, &fused);
-    let mut steps: Vec<Step> = Vec::with_capacity(program.nodes.len());
-    for (node_idx, node) in program.nodes.iter().enumerate() {
-        let output = ValueId(node_idx + 1);
-        let mut step = Step {
-            name: node.name.clone(),
-            inputs: node.inputs.clone(),
-            output,
-            action: action(&node.op, types, node.inputs[0]),
-            when: if needed[output.0] {
-                When::Always
-            } else {
-                When::Layers
-            },
-        };
-        if let (Op::Threshold(thresholds), true) = (&node.op, fused[node_idx]) {
-            let before = node.inputs[0].0 - 1;
-            if let Op::Dense { weights, .. } = &program.nodes[before].op {
-                fuse(&mut step, &steps[before], weights, isa, thresholds);
-            }
-        }
-        steps.push(step);
-    }
-    steps
-}
-
-/// Which nodes are thresholds fused with the dense layer before them.
-///
-/// A dense layer whose sums another node or the caller reads stays on its own.
-fn fused_operands(program: &Program) -> Vec<bool> {
-    let mut n_readers = vec![0usize; program.nodes.len() + 1];
-    n_readers[program.output.0] += 1;
-    for input in program.nodes.iter().flat_map(|node| &node.inputs) {
-        n_readers[input.0] += 1;
-    }
-    let is_fused = |node: &onebit_model::program::Node| match (&node.op, node.inputs[0].0) {
-        (Op::Threshold(_), value) if value > 0 => {
-            matches!(program.nodes[value - 1].op, Op::Dense { .. }) && n_readers[value] == 1
-        }
-        _ => false,
-    };
-    program.nodes.iter().map(is_fused).collect()
-}
-
-/// Which values the answer depends on, when fused thresholds skip the sums before them.
-fn needed_values(program: &Program, fused: &[bool]) -> Vec<bool> {
-    let mut needed = vec![false; program.nodes.len() + 1];
-    needed[program.output.0] = true;
-    for node_idx in (0..program.nodes.len()).rev() {
-        if needed[node_idx + 1] {
-            let node = &program.nodes[node_idx];
-            let read = if fused[node_idx] {
-                &program.nodes[node.inputs[0].0 - 1]
-            } else {
-                node
-            };
-            for input in &read.inputs {
-                needed[input.0] = true;
-            }
-        }
-    }
-    needed
-}
-
-/// Makes a threshold's step compute the dense layer before it as well.
-fn fuse(step: &mut Step, before: &Step, weights: &Weights, isa: Isa, thresholds: &Thresholds) {
-    let Action::Scores(layer) = &before.action else {
-        return;
-    };
-    if let Some(layer) = layer.compared(isa, weights, thresholds) {
-        step.name = format!("{}+{}", before.name, step.name);
-        step.inputs = before.inputs.clone();
-        step.action = Action::Compared(layer);
-    }
-}
-
-/// The action of one node on its own.
-fn action(op: &Op, types: &ProgramTypes, input: ValueId) -> Action {
-    let ty = types.of(input);
-    match (op, ty.kind) {
-        (Op::Dense { weights, bias }, kind) => {
-            Action::Scores(DenseLayer::new(weights, bias.as_deref(), kind))
-        }
-        (
-            Op::Threshold(Thresholds {
-                at: ThresholdValues::Int(at),
-                flip,
-            }),
-            Kind::Levels(_),
-        ) => {
-            let n_channels = at.len();
-            let elements = (0..ty.n_elements()).map(|i| (at[i % n_channels], flip[i % n_channels]));
-            Action::CodeThreshold(CodeThresholds::new(elements))
-        }
-        (Op::Threshold(thresholds), _) => Action::Threshold {
-            at: thresholds.at.clone(),
-            flip: thresholds.flip.clone(),
-        },
-        (Op::Quantize { cuts, .. }, _) => Action::Quantize(cuts.clone()),
-        (Op::Planes, Kind::Levels(bits)) => Action::Planes(usize::from(bits)),
-        (Op::Planes, _) => unreachable!("verify: planes reads levels"),
-        (Op::Affine { scale, shift }, _) => Action::Affine {
-            scale: scale.clone(),
-            shift: shift.clone(),
-        },
-        (Op::Concat, _) => Action::Concat,
-        (Op::Argmax, _) => Action::Argmax,
-    }
 }

@@ -2,174 +2,184 @@
 //!
 //! Everything is allocated once for the largest tile; executing allocates nothing.
 
-use onebit_bits::dense::{code_planes, threshold_codes};
+use onebit_bits::conv::CODE_SLACK;
 use onebit_bits::sliced::SlicedScratch;
-use onebit_bits::{AlignedWords, Isa, n_words};
-use onebit_model::program::ValueId;
+use onebit_bits::{AlignedWords, n_words};
+use onebit_model::program::{Kind, ValueId};
 
-use crate::dense::DenseLayer;
-use crate::ops;
+use crate::conv::ConvLayer;
+use crate::execute::execute;
+use crate::form;
+use crate::layout::{Layout, bit_words};
+use crate::memory::MemoryPlan;
+use crate::operands::Operands;
 use crate::plan::PlanParts;
 use crate::step::{Action, Step, When};
 use crate::values::Values;
 
+/// Operands of one chain, at most, and the value it begins with.
+pub(crate) const MAX_OPERANDS: usize = 4;
+
 /// One thread's buffers.
 #[derive(Debug)]
 pub(crate) struct Workspace {
-    // Indexed by value; values that no executed step writes are empty.
-    values: Vec<Values>,
+    memory: MemoryPlan,
+    buffers: Vec<Values>,
+    scratch: Scratch,
+}
+
+/// Copies of operands in the form that kernels read.
+#[derive(Debug)]
+pub(crate) struct Scratch {
     // `[image][plane][word]` of the dense layer being computed, where its operand is codes.
-    planes: AlignedWords,
-    sliced: SlicedScratch,
+    pub planes: AlignedWords,
+    pub sliced: SlicedScratch,
+    // One image's bits in another layout, or a tile's for dense layers.
+    pub words: AlignedWords,
+    pub codes: Vec<u8>,
+    pub reals: Vec<f32>,
+    pub ints: Vec<i32>,
+    // Elements of one image's bits as bytes: operands, then the result.
+    pub bytes: Vec<u8>,
 }
 
 impl Workspace {
     /// Buffers for tiles of up to `tile` images and the steps executed at `when`.
-    pub(crate) fn new(plan: &PlanParts, tile: usize, when: When) -> Self {
-        let mut values: Vec<Values> = (0..plan.types.n_values())
-            .map(|_| Values::Ints(Vec::new()))
-            .collect();
-        values[0] = Values::new(plan.types.of(ValueId(0)), tile);
-        let mut plane_words = 0;
-        for step in plan.steps.iter().filter(|step| is_due(step, when)) {
-            values[step.output.0] = Values::new(plan.types.of(step.output), tile);
-            if let Action::Scores(layer) | Action::Compared(layer) = &step.action {
-                plane_words = plane_words.max(layer.plane_words());
-            } else if let Action::Planes(n_planes) = &step.action {
-                let n = plan.types.of(step.inputs[0]).n_elements();
-                plane_words = plane_words.max(n_planes * n_words(n));
-            }
-        }
-        let layers = plan.steps.iter().filter_map(|step| match &step.action {
+    pub(crate) fn new(plan: &PlanParts, memory: &MemoryPlan, tile: usize, when: When) -> Self {
+        let due = || plan.steps.iter().filter(move |step| is_due(step, when));
+        let layers = due().filter_map(|step| match &step.action {
             Action::Compared(layer) => layer.sliced(),
             _ => None,
         });
-        Workspace {
-            values,
-            planes: AlignedWords::zeros(plane_words * tile),
+        let mut scratch = Scratch {
+            planes: AlignedWords::zeros(0),
             sliced: SlicedScratch::new(layers, tile),
+            words: AlignedWords::zeros(0),
+            codes: Vec::new(),
+            reals: Vec::new(),
+            ints: Vec::new(),
+            bytes: Vec::new(),
+        };
+        let (mut planes, mut words) = (0, 0);
+        for step in due() {
+            let ty = plan.types.of(step.inputs[0]);
+            let n = ty.n_elements();
+            if let Action::Scores(layer) | Action::Compared(layer) = &step.action {
+                planes = planes.max(layer.plane_words() * tile);
+                words = words.max(n_words(n) * tile);
+            }
+            if let Action::Planes(n_planes) = &step.action {
+                planes = planes.max(n_planes * n_words(n) * tile);
+            }
+            let (mut elements, mut bytes) = (n, 0);
+            if let Some(layer) = conv_layer(step) {
+                elements = layer.bordered().iter().product::<usize>() * layer.size[2];
+                words = words.max(bit_words(ty, Layout::Pixels));
+            }
+            for value in step.inputs.iter().chain(&step.outputs) {
+                let ty = plan.types.of(*value);
+                bytes += if ty.kind == Kind::Bits {
+                    ty.n_elements()
+                } else {
+                    0
+                };
+                words = words.max(if ty.kind == Kind::Bits {
+                    bit_words(ty, Layout::Pixels).max(n_words(ty.n_elements()))
+                } else {
+                    0
+                });
+            }
+            grow(&mut scratch.bytes, bytes);
+            let needs = form::needs(step, ty);
+            grow(
+                &mut scratch.codes,
+                if needs.codes {
+                    elements + CODE_SLACK
+                } else {
+                    0
+                },
+            );
+            grow(&mut scratch.reals, if needs.reals { elements } else { 0 });
+            grow(&mut scratch.ints, if needs.ints { n } else { 0 });
+        }
+        scratch.planes = AlignedWords::zeros(planes);
+        scratch.words = AlignedWords::zeros(words);
+        Workspace {
+            memory: memory.clone(),
+            buffers: memory.buffers(tile),
+            scratch,
         }
     }
 
     /// The input's buffer.
     pub(crate) fn input_mut(&mut self) -> &mut Values {
-        &mut self.values[0]
+        &mut self.buffers[0]
     }
 
     /// The buffer of a value that was computed.
     pub(crate) fn value(&self, id: ValueId) -> &Values {
-        &self.values[id.0]
+        &self.buffers[self.slot(id)]
     }
 
     /// As [`Workspace::value`], to exchange it.
     pub(crate) fn value_mut(&mut self, id: ValueId) -> &mut Values {
-        &mut self.values[id.0]
+        let slot = self.slot(id);
+        &mut self.buffers[slot]
+    }
+
+    fn slot(&self, id: ValueId) -> usize {
+        self.memory.slot_of[id.0].expect("memory: every value of a run has a buffer")
     }
 
     /// Executes the steps due at `when` on the first `m` images of the input's buffer.
     pub(crate) fn execute(&mut self, plan: &PlanParts, m: usize, when: When) {
-        for step in plan.steps.iter().filter(|step| is_due(step, when)) {
-            self.execute_step(plan, step, m);
+        for (idx, step) in plan.steps.iter().enumerate() {
+            if is_due(step, when) {
+                self.execute_step(plan, idx, step, m);
+            }
         }
     }
 
     /// Executes one step on the first `m` images.
-    pub(crate) fn execute_step(&mut self, plan: &PlanParts, step: &Step, m: usize) {
-        let isa = plan.options.isa;
-        let n_in = plan.types.of(step.inputs[0]).n_elements();
-        let n_out = plan.types.of(step.output).n_elements();
-        let (before, after) = self.values.split_at_mut(step.output.0);
-        let (x, out) = (&before[step.inputs[0].0], &mut after[0]);
-        match &step.action {
-            Action::Scores(layer) => {
-                let x = operand(isa, layer, x, n_in, m, &mut self.planes);
-                layer.scores(isa, x, &mut out.ints_mut()[..m * n_out]);
-            }
-            Action::Compared(layer) => {
-                let x = operand(isa, layer, x, n_in, m, &mut self.planes);
-                let out = &mut out.bits_mut()[..m * n_words(n_out)];
-                layer.bits(isa, x, m, &mut self.sliced, out);
-            }
-            Action::CodeThreshold(thresholds) => {
-                let out = &mut out.bits_mut()[..m * n_words(n_out)];
-                threshold_codes(isa, &x.codes()[..m * n_in], thresholds, out);
-            }
-            Action::Threshold { at, flip } => ops::threshold(x, at, flip, n_in, m, out.bits_mut()),
-            Action::Quantize(cuts) => ops::quantize(x, cuts, m * n_in, out.codes_mut()),
-            Action::Planes(n_planes) => {
-                let planes = &mut self.planes[..m * n_planes * n_words(n_in)];
-                code_planes(isa, &x.codes()[..m * n_in], n_in, *n_planes, planes);
-                join_planes(planes, n_in, *n_planes, out.bits_mut());
-            }
-            Action::Affine { scale, shift } => {
-                ops::affine(x.ints(), scale, shift, m * n_in, out.reals_mut());
-            }
-            Action::Concat => {
-                let sizes = step.inputs.iter().map(|&id| plan.types.of(id).n_elements());
-                concat(
-                    before,
-                    step.inputs.iter().copied().zip(sizes),
-                    n_out,
-                    m,
-                    out.bits_mut(),
-                );
-            }
-            Action::Argmax => ops::argmax(x, n_in, m, out.ints_mut()),
+    pub(crate) fn execute_step(&mut self, plan: &PlanParts, idx: usize, step: &Step, m: usize) {
+        let is_in_place = self.memory.is_in_place[idx];
+        let mut outputs: [Values; 2] = [Values::default(), Values::default()];
+        for (output, taken) in step.outputs.iter().zip(&mut outputs) {
+            let slot = self.slot(*output);
+            *taken = std::mem::take(&mut self.buffers[slot]);
         }
+        let operands = Operands {
+            plan,
+            step,
+            memory: &self.memory,
+            buffers: &self.buffers,
+        };
+        execute(&operands, &mut self.scratch, &mut outputs, m, is_in_place);
+        for (output, taken) in step.outputs.iter().zip(&mut outputs) {
+            let slot = self.slot(*output);
+            self.buffers[slot] = std::mem::take(taken);
+        }
+    }
+}
+
+/// Lengthens a buffer to at least `len`.
+fn grow<T: Clone + Default>(buffer: &mut Vec<T>, len: usize) {
+    if buffer.len() < len {
+        buffer.resize(len, T::default());
+    }
+}
+
+/// The convolution that a step is.
+pub(crate) fn conv_layer(step: &Step) -> Option<&ConvLayer> {
+    match &step.action {
+        Action::ConvInts(layer) | Action::ConvBits(layer, _) | Action::ConvChain(layer, _) => {
+            Some(layer)
+        }
+        _ => None,
     }
 }
 
 /// Whether a step belongs to a run.
-fn is_due(step: &Step, when: When) -> bool {
+pub(crate) fn is_due(step: &Step, when: When) -> bool {
     when == When::Layers || step.when == When::Always
-}
-
-/// The operand of a dense layer as bits: itself, or the bit planes of its codes.
-fn operand<'a>(
-    isa: Isa,
-    layer: &DenseLayer,
-    x: &'a Values,
-    n: usize,
-    m: usize,
-    planes: &'a mut AlignedWords,
-) -> &'a [u64] {
-    match x {
-        Values::Codes(codes) => {
-            let planes = &mut planes[..m * layer.plane_words()];
-            code_planes(isa, &codes[..m * n], n, layer.n_planes(), planes);
-            planes
-        }
-        _ => &x.bits()[..m * n_words(n)],
-    }
-}
-
-/// Joins `[image][plane][n_words(n)]` to `[image]` rows of `n_planes * n` bits.
-fn join_planes(planes: &[u64], n: usize, n_planes: usize, out: &mut [u64]) {
-    let images = planes.chunks_exact(n_planes * n_words(n));
-    for (planes, out) in images.zip(out.chunks_exact_mut(n_words(n_planes * n))) {
-        out.fill(0);
-        for (plane, words) in planes.chunks_exact(n_words(n)).enumerate() {
-            ops::append_bits(out, plane * n, words, n);
-        }
-    }
-}
-
-/// Joins the operands' bits, image by image.
-fn concat(
-    values: &[Values],
-    operands: impl Iterator<Item = (ValueId, usize)>,
-    n_out: usize,
-    m: usize,
-    out: &mut [u64],
-) {
-    let words = n_words(n_out);
-    out[..m * words].fill(0);
-    let mut at = 0;
-    for (id, n) in operands {
-        let from = values[id.0].bits().chunks_exact(n_words(n));
-        for (from, out) in from.zip(out[..m * words].chunks_exact_mut(words)) {
-            ops::append_bits(out, at, from, n);
-        }
-        at += n;
-    }
 }

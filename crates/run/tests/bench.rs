@@ -22,6 +22,22 @@ fn reports_cover_every_layer_of_any_program() {
             "program seed {seed}"
         );
         assert_eq!(report.batch, options.batch);
+        let shares: f64 = report.layers.iter().map(|layer| layer.share_of_time).sum();
+        assert!(
+            report.layers.is_empty() || (shares - 1.0).abs() < 1e-9,
+            "program seed {seed}: {shares}"
+        );
+        for layer in &report.layers {
+            let info = &layer.info;
+            let bytes = info.weight_bytes + info.value_bytes * layer.tile;
+            assert_eq!(layer.bytes, bytes, "program seed {seed}");
+            let is_binary = info.bit_macs > 0;
+            assert_eq!(
+                layer.share_of_peak.is_some(),
+                is_binary,
+                "program seed {seed}"
+            );
+        }
         assert!(
             report.runs >= 1 && report.median_ms <= report.p99_ms,
             "program seed {seed}"

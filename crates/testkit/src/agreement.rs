@@ -8,7 +8,7 @@ use std::fmt;
 use onebit_model::program::{Program, ValueId};
 use onebit_model::{Tensor, interpret, verify};
 
-use crate::programs::{random_input, random_program};
+use crate::programs::{random_conv_program, random_input, random_program};
 
 /// Something that runs Programs.
 pub trait Engine {
@@ -46,7 +46,7 @@ impl Engine for Interpreter {
 pub struct Disagreement {
     /// The engine.
     pub engine: String,
-    /// The seed of `random_program` and of the inputs; 0 for a given Program.
+    /// The seed of the random Program and of the inputs; 0 for a given Program.
     pub program_seed: u64,
     /// The first node whose value differs, by name.
     pub layer: String,
@@ -83,8 +83,22 @@ impl fmt::Display for Disagreement {
 ///
 /// Program `i` is `random_program(seed + i)`; batches have 1 to 20 inputs.
 pub fn agreement(engines: &[&dyn Engine], n_programs: u64, seed: u64) -> Option<Disagreement> {
+    agreement_on(random_program, engines, n_programs, seed)
+}
+
+/// As [`agreement`], where Program `i` is `random_conv_program(seed + i)`.
+pub fn conv_agreement(engines: &[&dyn Engine], n_programs: u64, seed: u64) -> Option<Disagreement> {
+    agreement_on(random_conv_program, engines, n_programs, seed)
+}
+
+fn agreement_on(
+    generate: fn(u64) -> Program,
+    engines: &[&dyn Engine],
+    n_programs: u64,
+    seed: u64,
+) -> Option<Disagreement> {
     for program_seed in (0..n_programs).map(|i| seed.wrapping_add(i)) {
-        let program = random_program(program_seed);
+        let program = generate(program_seed);
         let n_inputs = 1 + program_seed % 20;
         let input =
             |i: u64| random_input(&program, program_seed.wrapping_mul(1000).wrapping_add(i));
@@ -189,6 +203,7 @@ mod tests {
     #[test]
     fn the_interpreter_agrees_with_itself() {
         assert_eq!(agreement(&[&Interpreter], 50, 7), None);
+        assert_eq!(conv_agreement(&[&Interpreter], 5, 7), None);
     }
 
     #[test]

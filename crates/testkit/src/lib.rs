@@ -9,7 +9,9 @@ mod nets;
 mod programs;
 mod random;
 
-pub use agreement::{Disagreement, Engine, Interpreter, agreement, first_disagreement};
+pub use agreement::{
+    Disagreement, Engine, Interpreter, agreement, conv_agreement, first_disagreement,
+};
 pub use nets::random_net;
-pub use programs::{random_input, random_program, random_tensor};
+pub use programs::{random_conv_program, random_input, random_program, random_tensor};
 pub use random::Random;

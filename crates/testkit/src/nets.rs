@@ -7,7 +7,7 @@ use onebit_model::check_net;
 use onebit_model::net::{Activation, BatchNorm, Encoder, Layer, Net};
 use onebit_model::program::{Kind, Type};
 
-use crate::programs::random_weights;
+use crate::programs::random_binary_weights;
 use crate::random::Random;
 
 /// A random Net; the same for the same seed.
@@ -25,7 +25,7 @@ pub fn random_net(seed: u64) -> Net {
         } else {
             random.size(130)
         };
-        let weights = random_weights(&mut random, n_rows, n);
+        let weights = random_binary_weights(&mut random, n_rows, n);
         let bias = random
             .once_in(2)
             .then(|| (0..n_rows).map(|_| random.int(-1, 1) as i32).collect());

@@ -1,4 +1,4 @@
-//! The algorithms, each written once over the traits of [`crate::vector`].
+//! The algorithms, each written once over the traits of [`crate::vector`] and [`crate::lanes`].
 //!
 //! Everything here is `unsafe` and `#[inline(always)]`: it is only compiled as a part of the
 //! `#[target_feature]` wrappers in `arch`. No closures are used, because a closure does not
@@ -8,8 +8,11 @@
 #![allow(clippy::needless_range_loop)]
 
 pub(crate) mod codes;
+pub(crate) mod conv;
 pub(crate) mod count;
+pub(crate) mod finish;
 pub(crate) mod peak;
+pub(crate) mod pixels;
 pub(crate) mod signs;
 pub(crate) mod sinks;
 pub(crate) mod sliced;

@@ -36,6 +36,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let options = Options {
         direction: !args.keep_flips,
         constant_channels: args.drop_constant,
+        ..Options::default()
     };
     let program = match &model.net {
         Some(net) => compile(net, &options)?,

@@ -51,8 +51,12 @@ fn as_text(model: &Model, layers: &[LayerStatistics], totals: &Totals) -> String
     lines.push(statistics::table(layers).text());
     lines.push(String::new());
     lines.push(size_line(model, totals));
+    let others = match totals.macs {
+        0 => String::new(),
+        macs => format!(" and {} MACs of integers and reals", grouped(macs)),
+    };
     lines.push(format!(
-        "work     {} bit-MACs an image",
+        "work     {} bit-MACs{others} an image",
         grouped(totals.bit_macs)
     ));
     let (bits, float) = (totals.work.estimate(), totals.f32_work.estimate());
@@ -103,6 +107,7 @@ fn as_json(model: &Model, layers: &[LayerStatistics], totals: &Totals) -> serde_
         "file_bytes": model.n_bytes,
         "f32_bytes": totals.f32_bytes,
         "bit_macs": totals.bit_macs,
+        "macs": totals.macs,
         "energy": totals.work.estimate().json(),
         "f32_energy": totals.f32_work.estimate().json(),
         "energy_assumptions": ASSUMPTIONS.replace('\n', " "),

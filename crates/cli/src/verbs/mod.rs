@@ -5,6 +5,7 @@ pub mod compile;
 pub mod data;
 pub mod demo;
 pub mod eval;
+pub mod import;
 pub mod inspect;
 pub mod run;
 pub mod train;

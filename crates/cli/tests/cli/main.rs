@@ -3,9 +3,11 @@
 //! Expected texts lie in `tests/expected`; `BLESS=1` rewrites them. One test binary, so that it is linked once.
 
 mod bad_input;
+mod bench;
 mod common;
 mod demo;
 mod help;
+mod import;
 mod models;
 mod path;
 mod shared;

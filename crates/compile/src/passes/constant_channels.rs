@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use onebit_model::program::{Kind, Op, Program, ThresholdValues};
-use onebit_model::weights::{BitMatrix, Weights};
+use onebit_model::weights::{BitMatrix, Matrix, Weights};
 
 use super::{sole_dense_operand, use_counts, value_types};
 use crate::fold::Folded;
@@ -47,6 +47,10 @@ pub fn constant_channels_with_map(mut program: Program) -> (Program, ChannelMap)
         };
         let operand = types[program.nodes[dense_idx].inputs[0].0].kind;
         let answers = constant_answers(&program, dense_idx, threshold_idx, operand);
+        // A threshold on real sums has no answers.
+        if answers.is_empty() {
+            continue;
+        }
         let mut kept: Vec<usize> = (0..answers.len())
             .filter(|&channel| answers[channel].is_none())
             .collect();
@@ -72,7 +76,7 @@ fn chain(program: &Program, counts: &[usize], next_idx: usize) -> Option<(usize,
         return None;
     };
     let id = next.inputs[0];
-    let threshold_idx = super::producer(program, id)?;
+    let threshold_idx = super::producer(id)?;
     let threshold = &program.nodes[threshold_idx];
     if !matches!(threshold.op, Op::Threshold(_)) || counts[id.0] != 1 {
         return None;
@@ -111,7 +115,8 @@ fn constant_answers(
     (0..at.len()).map(answer).collect()
 }
 
-/// Moves the removed channels' contributions into the next bias; false if one would leave i32.
+/// Moves the removed channels' contributions into the next bias; false if one would leave i32, or if the
+/// next sums are real and have none.
 fn take_up(
     program: &mut Program,
     next_idx: usize,
@@ -121,6 +126,9 @@ fn take_up(
     let Op::Dense { weights, bias } = &mut program.nodes[next_idx].op else {
         return false;
     };
+    if weights.is_real() {
+        return false;
+    }
     let removed: Vec<(usize, i32)> = (0..answers.len())
         .filter(|channel| kept.binary_search(channel).is_err())
         .filter_map(|channel| Some((channel, if answers[channel]? { 1 } else { -1 })))
@@ -177,7 +185,15 @@ fn select(weights: &Weights, rows: &[usize], cols: &[usize]) -> Weights {
             sign: plane(sign),
             mask: plane(mask),
         },
+        Weights::Int8(values) => Weights::Int8(entries(values, rows, cols)),
+        Weights::Real(values) => Weights::Real(entries(values, rows, cols)),
     }
+}
+
+fn entries<T: Copy>(values: &Matrix<T>, rows: &[usize], cols: &[usize]) -> Matrix<T> {
+    Matrix::from_fn(rows.len(), cols.len(), |row, col| {
+        values.row(rows[row])[cols[col]]
+    })
 }
 
 #[cfg(test)]

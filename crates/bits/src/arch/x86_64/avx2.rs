@@ -268,4 +268,4 @@ impl Convert for V256 {
     }
 }
 
-crate::arch::x86_64::wrappers!(V256, "avx2,popcnt", 2, 4, 2);
+crate::arch::wrappers!(V256, "avx2,popcnt", 2, 4, 2);

@@ -210,7 +210,7 @@ impl Convert for V512 {
     }
 }
 
-crate::arch::x86_64::wrappers!(
+crate::arch::wrappers!(
     V512,
     "avx2,popcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vpopcntdq",
     3,

@@ -1,0 +1,115 @@
+//! The shape of a convolution or pool, and the output positions that read the same taps.
+
+use alloc::vec::Vec;
+
+use crate::generic::conv::Rect;
+use crate::generic::pixels::{Spot, Tap};
+
+/// The shape of a convolution; pairs are `[height, width]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Rows and columns of an image.
+    pub size: [usize; 2],
+    /// Channels of an image.
+    pub channels: usize,
+    /// Rows and columns of an output image.
+    pub out: [usize; 2],
+    /// Output channels.
+    pub rows: usize,
+    /// Groups; each reads `channels / groups` channels and makes `rows / groups`.
+    pub groups: usize,
+    /// Taps.
+    pub kernel: [usize; 2],
+    /// Step between output positions.
+    pub stride: [usize; 2],
+    /// Step between taps.
+    pub dilation: [usize; 2],
+    /// Rows above and columns left of the image.
+    pub pads: [usize; 2],
+}
+
+/// A run of output coordinates whose taps inside the image are the same.
+struct AxisRun {
+    at: [usize; 2],
+    taps: [usize; 2],
+}
+
+impl Geometry {
+    /// Positions of an output image.
+    pub fn out_px(&self) -> usize {
+        self.out[0] * self.out[1]
+    }
+
+    /// Coordinates of one axis by the taps they have inside the image.
+    fn axis_runs(&self, axis: usize) -> Vec<AxisRun> {
+        let mut runs: Vec<AxisRun> = Vec::new();
+        for at in 0..self.out[axis] {
+            let inside = |tap: &usize| {
+                let padded = at * self.stride[axis] + tap * self.dilation[axis];
+                padded >= self.pads[axis] && padded - self.pads[axis] < self.size[axis]
+            };
+            let mut taps = (0..self.kernel[axis]).filter(inside);
+            let first = taps.next();
+            let last = taps.next_back().or(first);
+            let taps = match (first, last) {
+                (Some(first), Some(last)) => [first, last + 1],
+                _ => [0, 0],
+            };
+            match runs.last_mut() {
+                Some(run) if run.taps == taps => run.at[1] = at + 1,
+                _ => runs.push(AxisRun {
+                    at: [at, at + 1],
+                    taps,
+                }),
+            }
+        }
+        runs
+    }
+
+    /// Output positions by the taps they read. Positions without any tap are among them.
+    pub(crate) fn rects(&self) -> Vec<Rect> {
+        let columns = self.axis_runs(1);
+        let rows = self.axis_runs(0);
+        let rect = |y: &AxisRun, x: &AxisRun| {
+            let is_empty = y.taps[0] == y.taps[1] || x.taps[0] == x.taps[1];
+            let (ky, kx) = if is_empty {
+                ([0, 0], [0, 0])
+            } else {
+                (y.taps, x.taps)
+            };
+            Rect {
+                y: y.at,
+                x: x.at,
+                ky,
+                kx,
+            }
+        };
+        rows.iter()
+            .flat_map(|y| columns.iter().map(move |x| rect(y, x)))
+            .collect()
+    }
+
+    /// The taps of a rect's windows.
+    pub(crate) fn spot(&self, rect: Rect) -> Spot {
+        let n = self.channels;
+        let (down, across) = (self.dilation[0] * self.size[1] * n, self.dilation[1] * n);
+        let mut taps = Vec::new();
+        for ky in rect.ky[0]..rect.ky[1] {
+            for kx in rect.kx[0]..rect.kx[1] {
+                taps.push(Tap {
+                    x: (ky - rect.ky[0]) * down + (kx - rect.kx[0]) * across,
+                    tap: ky * self.kernel[1] + kx,
+                });
+            }
+        }
+        let start = match taps.is_empty() {
+            true => 0,
+            false => {
+                let y = rect.y[0] * self.stride[0] + rect.ky[0] * self.dilation[0] - self.pads[0];
+                let x = rect.x[0] * self.stride[1] + rect.kx[0] * self.dilation[1] - self.pads[1];
+                (y * self.size[1] + x) * n
+            }
+        };
+        Spot { rect, start, taps }
+    }
+}
