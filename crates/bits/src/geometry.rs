@@ -44,17 +44,12 @@ impl Geometry {
     fn axis_runs(&self, axis: usize) -> Vec<AxisRun> {
         let mut runs: Vec<AxisRun> = Vec::new();
         for at in 0..self.out[axis] {
-            let inside = |tap: &usize| {
-                let padded = at * self.stride[axis] + tap * self.dilation[axis];
-                padded >= self.pads[axis] && padded - self.pads[axis] < self.size[axis]
-            };
-            let mut taps = (0..self.kernel[axis]).filter(inside);
-            let first = taps.next();
-            let last = taps.next_back().or(first);
-            let taps = match (first, last) {
-                (Some(first), Some(last)) => [first, last + 1],
-                _ => [0, 0],
-            };
+            // Taps from the first that is not before the image to the last that is not behind it.
+            let (from, step) = (at * self.stride[axis], self.dilation[axis]);
+            let first = self.pads[axis].saturating_sub(from).div_ceil(step);
+            let reach = (self.size[axis] + self.pads[axis]).saturating_sub(from);
+            let end = reach.div_ceil(step).min(self.kernel[axis]);
+            let taps = if first < end { [first, end] } else { [0, 0] };
             match runs.last_mut() {
                 Some(run) if run.taps == taps => run.at[1] = at + 1,
                 _ => runs.push(AxisRun {
@@ -64,6 +59,19 @@ impl Geometry {
             }
         }
         runs
+    }
+
+    /// Taps that kernels list for all output positions whose windows differ, one list for each way of leaving
+    /// the image. A plan refuses geometries with too many: large kernels over small images.
+    pub fn n_listed_taps(&self) -> u64 {
+        let axis = |axis: usize| {
+            let taps = self
+                .axis_runs(axis)
+                .into_iter()
+                .map(|run| run.taps[1] - run.taps[0]);
+            taps.map(|n| n as u64).sum::<u64>().max(1)
+        };
+        axis(0).saturating_mul(axis(1))
     }
 
     /// Output positions by the taps they read. Positions without any tap are among them.

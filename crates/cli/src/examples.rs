@@ -103,9 +103,15 @@ pub fn from_array(what: &str, array: Array, input: &Type) -> Result<Examples, Fa
     let one: usize = array.shape.iter().skip(1).product();
     let axes = array.shape.get(1..).unwrap_or(&[]);
     let is_flat = axes.len() <= 1 || input.shape.len() == 1;
-    // A grey image may leave out its axis of one channel.
-    let is_same = axes == input.shape
-        || (input.shape.last() == Some(&1) && axes == &input.shape[..input.shape.len() - 1]);
+    // Axes of size 1 may be left out or added: a grey image's channel, a recorder's batch of one.
+    let without_ones = |shape: &[usize]| {
+        shape
+            .iter()
+            .copied()
+            .filter(|&n| n != 1)
+            .collect::<Vec<_>>()
+    };
+    let is_same = without_ones(axes) == without_ones(&input.shape);
     if n == 0 || one != width || !(is_flat || is_same) {
         return failed(format!(
             "{what}: has shape {:?}, the model reads batches of {input}: save it as [batch, {}]",
@@ -179,7 +185,7 @@ fn domain(kind: Kind) -> String {
             format!("whole numbers from 0 to {max}: give it pixels as they are stored, not scaled")
         }
         Kind::Int => "whole numbers of 32 bits".into(),
-        Kind::Real => format!("finite float32 numbers, or whole ones up to {MAX_EXACT}"),
+        Kind::Real => format!("float32 numbers without NaN, or whole ones up to {MAX_EXACT}"),
     }
 }
 
@@ -209,7 +215,7 @@ fn convert(data: ArrayData, kind: Kind) -> Result<Values, Wrong> {
             _ => None,
         })?),
         Kind::Real => match data {
-            ArrayData::F32(x) => match x.iter().position(|x| !x.is_finite()) {
+            ArrayData::F32(x) => match x.iter().position(|x| x.is_nan()) {
                 Some(at) => {
                     return Err(Wrong {
                         at,

@@ -75,8 +75,10 @@ pub fn compare(
     for (image, (found, expected)) in images.enumerate() {
         let greatest = expected.iter().fold(0f64, |most, x| most.max(x.abs()));
         for (element, (&found, &expected)) in found.iter().zip(expected).enumerate() {
+            if found == expected {
+                continue;
+            }
             let distance = match (found - expected).abs() {
-                0.0 => continue,
                 distance if is_real => distance / greatest,
                 distance => distance,
             };

@@ -42,7 +42,25 @@ impl Parsed {
     }
 }
 
+/// Whether every number must be finite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Numbers {
+    /// Inputs and data sets: NaN and infinities are mistakes.
+    Finite,
+    /// What a program has computed, whatever that was.
+    AsRecorded,
+}
+
 pub(crate) fn parse(source: Source, bytes: &[u8]) -> Result<Parsed, DataError> {
+    parse_numbers(source, bytes, Numbers::Finite)
+}
+
+/// As [`parse`], with a choice of numbers.
+pub(crate) fn parse_numbers(
+    source: Source,
+    bytes: &[u8],
+    numbers: Numbers,
+) -> Result<Parsed, DataError> {
     let header = npy_header::parse(source, bytes)?;
     let end = header.end();
     if bytes.len() < end {
@@ -53,7 +71,7 @@ pub(crate) fn parse(source: Source, bytes: &[u8]) -> Result<Parsed, DataError> {
         let problem = format!("{} bytes follow the last value", bytes.len() - end);
         return Err(source.malformed(end, problem, DAMAGED));
     }
-    let data = values(source, &header, &bytes[header.start..end])?;
+    let data = values(source, &header, &bytes[header.start..end], numbers)?;
     let (start, width) = (header.start, header.kind.width());
     Ok(Parsed {
         array: Array {
@@ -98,7 +116,12 @@ impl Kind {
     }
 }
 
-fn values(source: Source, header: &Header, raw: &[u8]) -> Result<ArrayData, DataError> {
+fn values(
+    source: Source,
+    header: &Header,
+    raw: &[u8],
+    numbers: Numbers,
+) -> Result<ArrayData, DataError> {
     let big = header.big_endian;
     Ok(match header.kind {
         Kind::U8 => ArrayData::U8(raw.to_vec()),
@@ -107,6 +130,12 @@ fn values(source: Source, header: &Header, raw: &[u8]) -> Result<ArrayData, Data
         Kind::U16 => ArrayData::I32(map(raw, big, |bytes| u16::from_le_bytes(bytes).into())),
         Kind::I32 => ArrayData::I32(map(raw, big, i32::from_le_bytes)),
         Kind::I64 => ArrayData::I64(map(raw, big, i64::from_le_bytes)),
+        Kind::F32 if numbers == Numbers::AsRecorded => {
+            ArrayData::F32(map(raw, big, f32::from_le_bytes))
+        }
+        Kind::F64 if numbers == Numbers::AsRecorded => {
+            ArrayData::F32(map(raw, big, |bytes| f64::from_le_bytes(bytes) as f32))
+        }
         Kind::F32 => finite(
             source,
             header,

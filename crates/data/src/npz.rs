@@ -12,7 +12,7 @@ use zip::result::ZipError;
 use crate::array::Array;
 use crate::error::{DataError, Place, Source, SourceLayer};
 use crate::files;
-use crate::npy::{self, Parsed};
+use crate::npy::{self, Numbers, Parsed};
 use crate::npy_header;
 
 /// The most members an archive may have.
@@ -21,13 +21,13 @@ const MAX_MEMBERS: usize = 10_000;
 const DAMAGED: &str = "the archive is damaged or incomplete: write it again with numpy.savez";
 
 /// Reads the named members of a .npz file, in the order of `names`; names go without `.npy`. Other members are not
-/// looked at, whatever they hold.
+/// looked at, whatever they hold. Numbers are as they were recorded, NaN and infinities among them.
 pub fn read_npz<const N: usize>(path: &Path, names: [&str; N]) -> Result<[Array; N], DataError> {
     let bytes = files::read_file(path)?;
     let mut npz = Npz::open(path, &bytes)?;
     let mut arrays = Vec::with_capacity(N);
     for name in names {
-        let Some(parsed) = npz.read(name)? else {
+        let Some(parsed) = npz.read_numbers(name, Numbers::AsRecorded)? else {
             let problem = format!("there is no member `{name}`");
             let remedy = format!(
                 "the archive holds {}: name one of these",
@@ -83,13 +83,18 @@ impl<'a> Npz<'a> {
     /// The array of a member; None where there is no such member. Its header is inflated alone first: the
     /// size it announces is the limit for the rest.
     pub fn read(&mut self, name: &str) -> Result<Option<Parsed>, DataError> {
+        self.read_numbers(name, Numbers::Finite)
+    }
+
+    /// As [`Npz::read`], with a choice of numbers.
+    fn read_numbers(&mut self, name: &str, numbers: Numbers) -> Result<Option<Parsed>, DataError> {
         let Some(index) = self.names.iter().position(|known| known == name) else {
             return Ok(None);
         };
         let prefix = self.inflate(index, npy_header::MAX_BYTES as u64)?;
         let end = npy_header::parse(self.source(name), &prefix)?.end() as u64;
         let bytes = self.inflate(index, end + 1)?;
-        npy::parse(self.source(name), &bytes).map(Some)
+        npy::parse_numbers(self.source(name), &bytes, numbers).map(Some)
     }
 
     /// At most the first `limit` bytes that a member inflates to.

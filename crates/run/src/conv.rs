@@ -167,6 +167,15 @@ impl ConvLayer {
     }
 }
 
+/// Elements that kernels list for one layer, at most: tens of megabytes.
+const MAX_LISTED: u64 = 1 << 22;
+
+/// Whether a geometry's windows are few enough to be listed tap by tap.
+pub(crate) fn is_listable(geometry: &Geometry) -> bool {
+    let elements = (geometry.channels / geometry.groups) as u64;
+    geometry.n_listed_taps().saturating_mul(elements) <= MAX_LISTED
+}
+
 fn takes_bits(conv: &Conv2d, size: [usize; 3]) -> bool {
     conv.groups == 1 || (size[2] / conv.groups).is_multiple_of(32)
 }

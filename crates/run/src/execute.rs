@@ -169,7 +169,13 @@ fn execute_image(ops: &Operands<'_>, scratch: &mut Scratch, out: &mut Values, im
                     &x[ops.range(0, image)],
                     &mut out.codes_mut()[range],
                 ),
-                _ => {
+                Values::Reals(x) => plain::max_pool(
+                    window,
+                    size,
+                    &x[ops.range(0, image)],
+                    &mut out.reals_mut()[range],
+                ),
+                Values::Bits(_) => {
                     let words = bit_words(out_ty, out_layout);
                     let to = &mut out.bits_mut()[image * words..][..words];
                     form::or_pool(

@@ -132,7 +132,7 @@ pub(crate) fn look_up(codes: &[u8], table: &[u8], channels: usize, out: &mut [u8
     }
 }
 
-/// Averages windows of anything but reals.
+/// Averages windows.
 pub(crate) fn avg_pool(
     window: &Window,
     size: [usize; 3],
@@ -146,7 +146,7 @@ pub(crate) fn avg_pool(
         }
         Elements::Codes(x) => plain::avg_pool(window, size, count_pads, |at| x[at].into(), out),
         Elements::Ints(x) => plain::avg_pool(window, size, count_pads, |at| x[at], out),
-        Elements::Reals(_) => unreachable!("lower: reals have a kernel"),
+        Elements::Reals(x) => plain::avg_pool_reals(window, size, count_pads, x, out),
     }
 }
 

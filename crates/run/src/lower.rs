@@ -5,13 +5,14 @@
 
 use onebit_bits::Isa;
 use onebit_bits::chain::{ChainOps, FloatWindow, RealThresholds};
+use onebit_bits::conv::Geometry;
 use onebit_bits::dense::CodeThresholds;
 use onebit_model::ProgramTypes;
 use onebit_model::program::{
     Conv2d, Cuts, Kind, Node, Op, Program, ThresholdValues, Thresholds, ValueId, Window,
 };
 
-use crate::conv::{ConvLayer, dense_as_conv, geometry, image_size};
+use crate::conv::{ConvLayer, dense_as_conv, geometry, image_size, is_listable};
 use crate::dense::DenseLayer;
 use crate::layout::pixels;
 use crate::step::{Action, Chain, Move, Step, When};
@@ -209,14 +210,14 @@ impl<'a> Graph<'a> {
                 let layer = ConvLayer::new(self.isa, conv, ty.kind, image_size(ty))?;
                 Some((Head::Conv(Box::new(layer)), source))
             }
-            Op::MaxPool(window) if ty.kind == Kind::Real => {
+            Op::MaxPool(window) if self.has_pool(source, window) => {
                 let pool = FloatWindow::max_pool(self.pool_geometry(source, window));
                 Some((
                     Head::Conv(Box::new(ConvLayer::pool(pool, image_size(ty)))),
                     source,
                 ))
             }
-            Op::AvgPool { window, count_pads } if ty.kind == Kind::Real => {
+            Op::AvgPool { window, count_pads } if self.has_pool(source, window) => {
                 let pool = FloatWindow::avg_pool(self.pool_geometry(source, window), *count_pads);
                 Some((
                     Head::Conv(Box::new(ConvLayer::pool(pool, image_size(ty)))),
@@ -226,6 +227,9 @@ impl<'a> Graph<'a> {
             Op::GlobalAvgPool if ty.kind == Kind::Real => {
                 let [height, width, _] = image_size(ty);
                 let window = Window::new([height, width]);
+                if !self.has_pool(source, &window) {
+                    return None;
+                }
                 let pool = FloatWindow::avg_pool(self.pool_geometry(source, &window), false);
                 Some((
                     Head::Conv(Box::new(ConvLayer::pool(pool, image_size(ty)))),
@@ -256,7 +260,16 @@ impl<'a> Graph<'a> {
         position.expect("the node is one of the program's")
     }
 
-    fn pool_geometry(&self, source: ValueId, window: &Window) -> onebit_bits::conv::Geometry {
+    /// Whether a kernel pools these values: reals, in windows that can be listed.
+    fn has_pool(&self, source: ValueId, window: &Window) -> bool {
+        self.kind(source) == Kind::Real
+            && is_listable(&Geometry {
+                groups: image_size(self.types.of(source))[2],
+                ..self.pool_geometry(source, window)
+            })
+    }
+
+    fn pool_geometry(&self, source: ValueId, window: &Window) -> Geometry {
         let size = image_size(self.types.of(source));
         geometry(window, size, size[2], size[2], None)
     }
@@ -319,7 +332,7 @@ impl<'a> Graph<'a> {
             Op::Slice { start, .. } => Action::Move(Move::Slice(start.clone())),
             Op::Reshape { .. } => Action::Move(Move::Reshape),
             Op::Transpose { perm } => Action::Move(Move::Transpose(perm.clone())),
-            Op::MaxPool(window) if ty.kind == Kind::Real => {
+            Op::MaxPool(window) if self.has_pool(input, window) => {
                 let pool = FloatWindow::max_pool(self.pool_geometry(input, window));
                 pool_alone(ConvLayer::pool(pool, image_size(ty)))
             }
@@ -362,7 +375,7 @@ impl<'a> Graph<'a> {
 
     fn avg_pool(&self, input: ValueId, window: &Window, count_pads: bool) -> Action {
         let ty = self.types.of(input);
-        if ty.kind != Kind::Real {
+        if !self.has_pool(input, window) {
             return Action::AvgPool(*window, count_pads);
         }
         let pool = FloatWindow::avg_pool(self.pool_geometry(input, window), count_pads);

@@ -89,6 +89,22 @@ pub(crate) fn avg_pool(
     });
 }
 
+/// The average of every window of reals: the sum from zero in order, divided by a count.
+pub(crate) fn avg_pool_reals(
+    window: &Window,
+    size: [usize; 3],
+    count_pads: bool,
+    x: &[f32],
+    out: &mut [f32],
+) {
+    let area = window.kernel[0] * window.kernel[1];
+    each_window(window, size, |position, channel, taps| {
+        let (sum, n) = taps.fold((0.0f32, 0), |(sum, n), at| (sum + x[at], n + 1));
+        let count = if count_pads { area } else { n };
+        out[position * size[2] + channel] = sum / count as f32;
+    });
+}
+
 /// Calls with every output position, channel and the indices of the taps inside the image.
 fn each_window(
     window: &Window,
