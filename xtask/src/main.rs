@@ -6,6 +6,7 @@
 
 mod bench;
 mod bless;
+mod cifar;
 mod cross;
 mod fuzz;
 mod process;

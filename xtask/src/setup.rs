@@ -1,12 +1,13 @@
-//! What `cargo xtask test --all` installs: Debian packages and cargo-fuzz, only what is missing.
+//! What `cargo xtask test --all` installs: Debian packages, cargo-fuzz and CIFAR-10's batches, only what
+//! is missing.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::cross;
 use crate::process::{cargo, is_on_path, output, run};
+use crate::{cifar, cross};
 
 /// The cargo-fuzz whose command line [`crate::fuzz`] uses.
 pub const CARGO_FUZZ_VERSION: &str = "0.13.2";
@@ -56,14 +57,23 @@ pub fn install(root: &Path) -> Result<()> {
             cross.join(" ")
         );
     }
+    let cifar = cifar::missing_packages(root);
+    if !cifar.is_empty() {
+        println!(
+            "unpacking CIFAR-10 needs Debian packages: installing {}",
+            cifar.join(" ")
+        );
+    }
     let packages: Vec<&str> = missing
         .iter()
         .map(|tool| tool.package)
         .chain(cross)
+        .chain(cifar)
         .collect();
     if !packages.is_empty() {
         install_packages(&packages)?;
     }
+    cifar::unpack(root)?;
     if has_cargo_fuzz(root) {
         return Ok(());
     }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::process::{cargo, echo, is_on_path, run, target_dir};
 use crate::report::{Report, Tally};
 use crate::testlog::{Show, TestLog};
-use crate::{Scope, cross, fuzz, setup, tidy};
+use crate::{Scope, cifar, cross, fuzz, setup, tidy};
 
 /// Lints of house rules that are not on by default: every `unsafe` has its proof, and a function
 /// over the limit in clippy.toml explains itself with `#[expect(..., reason = "...")]`.
@@ -122,6 +122,9 @@ fn tests(root: &Path, scope: Scope) -> Result<Tally> {
     }
     if let Some(data) = default_data_folder() {
         command.env("ONEBIT_DATA", data);
+    }
+    if let Some(folder) = cifar::folder(root) {
+        command.env(cifar::VARIABLE, folder);
     }
     run_tests(&mut command)
 }

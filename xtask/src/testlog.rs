@@ -8,6 +8,9 @@ use crate::report::Tally;
 
 const SKIP_MARK: &str = "skipped: ";
 
+/// The start of a line of the agreement tests that says which random Programs they compared.
+const SEEDS_MARK: &str = "seeds ";
+
 /// The end of a line about a test that must panic, on a machine where a panic ends the program.
 const NO_UNWINDING_MARK: &str = " - should panic ... ignored";
 
@@ -47,7 +50,7 @@ impl TestLog {
         } else if line.starts_with("test ") && line.ends_with(NO_UNWINDING_MARK) {
             self.n_without_unwinding += 1;
         }
-        if self.in_output_of_passed {
+        if self.in_output_of_passed && !line.starts_with(SEEDS_MARK) {
             Show::No
         } else {
             Show::Yes
@@ -127,6 +130,9 @@ successes:
 skipped: set ONEBIT_SHARED to the shared folder
 test packs ... FAILED
 
+---- packs stdout ----
+seeds 0..1000 on neon
+
 successes:
     needs_data
     packs
@@ -182,6 +188,12 @@ test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
         let (_, shown) = read_all(TWO_BINARIES);
         assert!(shown.contains(&"boom") && shown.contains(&"test needs_data ... ok"));
         assert!(!shown.iter().any(|line| line.starts_with("skipped: ")));
+    }
+
+    #[test]
+    fn the_seeds_of_a_passed_test_are_shown() {
+        let (_, shown) = read_all(TWO_BINARIES);
+        assert!(shown.contains(&"seeds 0..1000 on neon"));
     }
 
     #[test]

@@ -31,6 +31,9 @@ pub const MAX_PAD: usize = 4096;
 /// exactly.
 pub const MAX_PAD_VALUE: i32 = 1 << 24;
 
+/// Most elements of all values of a Program together, for one image: what an engine may have to hold.
+pub const MAX_TOTAL_ELEMENTS: usize = 1 << 28;
+
 /// Most weights in one matrix.
 pub const MAX_WEIGHTS: u64 = 1 << 31;
 

@@ -201,3 +201,17 @@ fn a_sum_may_use_the_whole_of_i32_and_no_more() {
     assert!(!overflows(8_421_504, 0));
     assert!(overflows(8_421_505, 0));
 }
+
+#[test]
+fn all_values_together_have_a_limit() {
+    let mut b = ProgramBuilder::new("large", Kind::Real, &[1 << 12, 1 << 12]);
+    let mut x = b.input();
+    for node in 0..15 {
+        x = b.node(&format!("relu{node}"), Op::Relu, &[x]);
+    }
+    assert!(b.clone().finish(x).is_ok(), "2^28 elements are allowed");
+    x = b.node("last", Op::Relu, &[x]);
+    let errors = b.finish(x).unwrap_err().to_string();
+    let wanted = "nodes: have 285212672 elements together; the limit is 268435456";
+    assert!(errors.contains(wanted), "{errors}");
+}

@@ -81,8 +81,8 @@ impl ConvLayer {
         let form = match kind {
             _ if is_real => Form::Reals,
             Kind::Bits if conv.weights.sign().is_some() && takes_bits(conv, size) => Form::Bits,
-            Kind::Bits if conv.groups == 1 => Form::DoubledBits,
-            Kind::Levels(_) if conv.groups == 1 => Form::Codes,
+            Kind::Bits if pays_groups(conv, size) => Form::DoubledBits,
+            Kind::Levels(_) if pays_groups(conv, size) => Form::Codes,
             _ => return None,
         };
         let is_padded = conv.window.pads != [0; 4];
@@ -165,6 +165,11 @@ impl ConvLayer {
         let pads = self.border.map_or([0; 4], |border| border.pads);
         [height + pads[0] + pads[2], width + pads[1] + pads[3]]
     }
+}
+
+/// Whether groups are wide enough to be multiplied four codes at a time.
+fn pays_groups(conv: &Conv2d, size: [usize; 3]) -> bool {
+    conv.groups == 1 || size[2] / conv.groups >= 4
 }
 
 /// Elements that kernels list for one layer, at most: tens of megabytes.

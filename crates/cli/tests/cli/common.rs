@@ -14,6 +14,7 @@ pub fn onebit() -> Command {
     command
         .env_remove("ONEBIT_ISA")
         .env_remove("ONEBIT_DATA")
+        .env_remove("ONEBIT_CIFAR10")
         .env_remove("ONEBIT_SHARED");
     command
 }

@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::checks::{check_len, check_title_and_notes, check_type, is_name};
-use crate::limits::{MAX_NODES, MAX_OPERANDS};
+use crate::limits::{MAX_NODES, MAX_OPERANDS, MAX_TOTAL_ELEMENTS};
 use crate::program::{Kind, Node, Op, Program, Type, ValueId};
 use crate::violation::{Findings, VerifyErrors};
 
@@ -101,6 +101,14 @@ pub fn verify(program: &Program) -> Result<ProgramTypes, VerifyErrors> {
         findings.add(
             "output",
             format!("is value {output}, but there are only {n} values"),
+        );
+    }
+    let known = values.iter().flatten();
+    let n_elements: usize = known.map(|(ty, _)| ty.n_elements()).sum();
+    if n_elements > MAX_TOTAL_ELEMENTS {
+        findings.add(
+            "nodes",
+            format!("have {n_elements} elements together; the limit is {MAX_TOTAL_ELEMENTS}"),
         );
     }
     // A value stays unknown only where something was found, so `finish` sees all or none.
