@@ -61,7 +61,7 @@ pub(crate) struct PlanParts {
 /// What a Plan does for one layer.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct LayerInfo {
-    /// Name of the node; of both nodes, joined by `+`, when two are fused.
+    /// Name of the node; of all nodes, joined by `+`, where several are fused.
     pub name: String,
     /// Name of the kernel or loop.
     pub kernel: &'static str,

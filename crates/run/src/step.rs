@@ -1,6 +1,6 @@
 //! The steps of a Plan: one op or several fused ones, with everything precomputed.
 //!
-//! Owns what a step is. Which nodes become which steps is decided in `lower`; execution is in `workspace`.
+//! Owns what a step is. Which nodes become which steps is decided in `lower`; execution is in `execute`.
 
 use onebit_bits::chain::{ChainOps, RealThresholds};
 use onebit_bits::conv::ConvThresholds;

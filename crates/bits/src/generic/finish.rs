@@ -123,23 +123,17 @@ impl Finish<'_> {
         let at = place.class * self.class_stride + row;
         if let Out::Compared { bounds, flip, out } = &mut self.out {
             let bounds = &bounds[at..at + NV * V::N];
-            let words = self.n.div_ceil(32);
-            for (i, totals) in totals.iter().enumerate() {
-                let mut bits = 0u64;
-                for (v, total) in totals.iter().enumerate() {
-                    // SAFETY: the bounds have a lane for each total.
-                    let less = unsafe { total.less(V::load(bounds.as_ptr().add(v * V::N).cast())) };
-                    bits |= u64::from(less) << (v * V::N);
+            let mut bits = [0u64; M];
+            for v in 0..NV {
+                // SAFETY: the bounds have a lane for each total.
+                unsafe {
+                    let bound = V::load(bounds.as_ptr().add(v * V::N).cast());
+                    for i in 0..M {
+                        bits[i] |= u64::from(totals[i][v].less(bound)) << (v * V::N);
+                    }
                 }
-                let px = px[i];
-                store_bits(
-                    &mut out[px * words..(px + 1) * words],
-                    flip,
-                    row,
-                    bits,
-                    present,
-                );
             }
+            store_block(out, self.n, flip, px, row, &bits, present);
             return;
         }
         let place = Place { row, ..place };
@@ -321,21 +315,13 @@ impl Chain<'_> {
             // SAFETY: the list holds a lane for each channel of a block.
             unsafe {
                 let at = lanes::<V, NV>(&at[place.row..]);
-                let words = n.div_ceil(32);
-                for (i, x) in x.iter().enumerate() {
-                    let mut bits = 0u64;
-                    for v in 0..NV {
-                        bits |= u64::from(x[v].at_least_float(at[v])) << (v * V::N);
+                let mut bits = [0u64; M];
+                for v in 0..NV {
+                    for i in 0..M {
+                        bits[i] |= u64::from(x[i][v].at_least_float(at[v])) << (v * V::N);
                     }
-                    let px = px[i];
-                    store_bits(
-                        &mut out[px * words..(px + 1) * words],
-                        flip,
-                        place.row,
-                        bits,
-                        present,
-                    );
                 }
+                store_block(out, n, flip, px, place.row, &bits, present);
             }
         }
     }
@@ -398,6 +384,34 @@ unsafe fn store<V: Lanes, const NV: usize>(x: &[V; NV], to: *mut u32, present: u
                 x[v].store_first(to.wrapping_add(first), n);
             }
         }
+    }
+}
+
+/// Stores the bits of some positions, `present` each, at channel `row` of `n`.
+#[inline(always)]
+fn store_block<const M: usize>(
+    out: &mut [u32],
+    n: usize,
+    flip: &[u32],
+    px: &[usize; M],
+    row: usize,
+    bits: &[u64; M],
+    present: usize,
+) {
+    let words = n.div_ceil(32);
+    if present == 64 && row.is_multiple_of(32) {
+        let word = row / 32;
+        let flip = [flip[word], flip[word + 1]];
+        for i in 0..M {
+            let to = &mut out[px[i] * words + word..][..2];
+            to[0] = bits[i] as u32 ^ flip[0];
+            to[1] = (bits[i] >> 32) as u32 ^ flip[1];
+        }
+        return;
+    }
+    for i in 0..M {
+        let to = &mut out[px[i] * words..(px[i] + 1) * words];
+        store_bits(to, flip, row, bits[i], present);
     }
 }
 

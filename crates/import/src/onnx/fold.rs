@@ -1,7 +1,7 @@
 //! Constant folding: what follows from constants alone is computed here, once, in the types that ONNX says.
 //!
 //! A node whose inputs are all constants comes in, its outputs go out. Elementwise ops and reductions are here,
-//! ops that only move elements in `fold_shape`, weight quantisers in `fold_quant`.
+//! ops that only move elements in `fold_shape`, weight quantisers in `quant_ops`.
 
 use super::constant::{Const, Data, check_grown, count};
 use super::fold_shape;
