@@ -15,8 +15,8 @@ use crate::process::{is_on_path, output, target_dir};
 use crate::report::Tally;
 use crate::test::{lock, run_tests};
 
-/// The agreement test compares its 2,000 random Programs on the target's vector instructions alone, where
-/// this is not set already: under emulation, each further instruction set is paid for in minutes.
+/// Where this is not set already, the random Programs run on the target's vector instructions alone: the
+/// scalar code is the one that this machine's own tests run, and emulation is slow.
 const AGREEMENT_ISAS: (&str, &str) = ("ONEBIT_AGREEMENT_ISAS", "best");
 
 /// Debian's compiler and cargo of this year, and the source of their standard library.

@@ -76,7 +76,10 @@ pub fn from_split(data: &Dataset, split: &Split, input: &Type) -> Result<Example
         ));
     }
     // A shape is part of the contract unless one side is flat.
-    if data.shape.len() > 1 && wanted_shape.len() > 1 && data.shape != *wanted_shape {
+    if data.shape.len() > 1
+        && wanted_shape.len() > 1
+        && without_ones(&data.shape) != without_ones(wanted_shape)
+    {
         return failed(format!(
             "data set `{}` has examples of shape {:?}, the model reads {input}; use the data set it was trained on",
             data.name, data.shape
@@ -96,6 +99,12 @@ pub fn from_split(data: &Dataset, split: &Split, input: &Type) -> Result<Example
     )
 }
 
+/// The axes of a shape that hold more than one element. Others may be left out or added: a grey image's channel, a
+/// recorder's batch of one.
+fn without_ones(shape: &[usize]) -> Vec<usize> {
+    shape.iter().copied().filter(|&n| n != 1).collect()
+}
+
 /// An array whose first axis is the batch as inputs of a type; `what` names it in errors.
 pub fn from_array(what: &str, array: Array, input: &Type) -> Result<Examples, Failure> {
     let n = array.shape.first().copied().unwrap_or(0);
@@ -103,14 +112,6 @@ pub fn from_array(what: &str, array: Array, input: &Type) -> Result<Examples, Fa
     let one: usize = array.shape.iter().skip(1).product();
     let axes = array.shape.get(1..).unwrap_or(&[]);
     let is_flat = axes.len() <= 1 || input.shape.len() == 1;
-    // Axes of size 1 may be left out or added: a grey image's channel, a recorder's batch of one.
-    let without_ones = |shape: &[usize]| {
-        shape
-            .iter()
-            .copied()
-            .filter(|&n| n != 1)
-            .collect::<Vec<_>>()
-    };
     let is_same = without_ones(axes) == without_ones(&input.shape);
     if n == 0 || one != width || !(is_flat || is_same) {
         return failed(format!(

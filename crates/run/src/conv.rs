@@ -104,6 +104,9 @@ impl ConvLayer {
             conv.groups,
             border,
         );
+        if !is_listable(&geometry) {
+            return None;
+        }
         let macs = (geometry.out_px() * conv.weights.n_rows() * conv.weights.n_cols()) as u64;
         let kernel = match form {
             Form::Reals if conv.groups == size[2] && conv.weights.n_rows() == size[2] => {

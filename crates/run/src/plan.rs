@@ -175,7 +175,7 @@ impl Step {
         let bytes = |id: &ValueId| value_bytes(plan.types.of(*id));
         LayerInfo {
             name: self.name.clone(),
-            kernel: self.kernel(m),
+            kernel: self.kernel(plan, m),
             bit_macs,
             macs,
             weight_bytes,
@@ -184,7 +184,7 @@ impl Step {
     }
 
     /// The name of the kernel or loop.
-    fn kernel(&self, m: usize) -> &'static str {
+    fn kernel(&self, plan: &PlanParts, m: usize) -> &'static str {
         match &self.action {
             Action::Scores(layer) | Action::Compared(layer) => layer.kernel(m),
             Action::ConvInts(layer) | Action::ConvBits(layer, _) | Action::ConvChain(layer, _) => {
@@ -202,6 +202,9 @@ impl Step {
             Action::Move(Move::Slice(_)) => "slice",
             Action::Move(Move::Reshape) => "reshape",
             Action::Move(Move::Transpose(_)) => "transpose",
+            Action::MaxPool(_) if plan.types.of(self.inputs[0]).kind == Kind::Bits => {
+                "max_pool_bits"
+            }
             Action::MaxPool(_) => "max_pool_plain",
             Action::AvgPool(..) => "avg_pool_plain",
             Action::ReluInts => "relu_ints",

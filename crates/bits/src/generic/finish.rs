@@ -232,10 +232,6 @@ impl Chain<'_> {
     ///
     /// As [`Lanes`].
     #[inline(always)]
-    #[expect(
-        clippy::too_many_lines,
-        reason = "a flat match, one arm for each operation"
-    )]
     pub(crate) unsafe fn run<V: Lanes, const NV: usize, const M: usize>(
         &mut self,
         x: &mut [[V; NV]; M],
