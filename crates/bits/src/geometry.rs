@@ -74,6 +74,11 @@ impl Geometry {
         axis(0).saturating_mul(axis(1))
     }
 
+    /// Ways of leaving the image: groups of output positions that read the same taps.
+    pub fn n_regions(&self) -> u64 {
+        self.axis_runs(0).len() as u64 * self.axis_runs(1).len() as u64
+    }
+
     /// Output positions by the taps they read. Positions without any tap are among them.
     pub(crate) fn rects(&self) -> Vec<Rect> {
         let columns = self.axis_runs(1);

@@ -104,12 +104,14 @@ impl ConvLayer {
             conv.groups,
             border,
         );
-        if !is_listable(&geometry) {
+        let is_window =
+            form == Form::Reals && conv.groups == size[2] && conv.weights.n_rows() == size[2];
+        if !is_listable(&geometry) || !is_packable(conv, &geometry, is_window) {
             return None;
         }
         let macs = (geometry.out_px() * conv.weights.n_rows() * conv.weights.n_cols()) as u64;
         let kernel = match form {
-            Form::Reals if conv.groups == size[2] && conv.weights.n_rows() == size[2] => {
+            Form::Reals if is_window => {
                 let weight = |tap: usize, channel: usize| conv.weights.get_real(channel, tap);
                 Kernel::Window(FloatWindow::depthwise(geometry, weight))
             }
@@ -175,13 +177,44 @@ fn pays_groups(conv: &Conv2d, size: [usize; 3]) -> bool {
     conv.groups == 1 || size[2] / conv.groups >= 4
 }
 
-/// Elements that kernels list for one layer, at most: tens of megabytes.
+/// Elements that kernels list for one layer, at most: tens of megabytes. Sums of doubled bits rely on it: they
+/// stay inside 32 bits, because no more columns than this are multiplied by a kernel.
 const MAX_LISTED: u64 = 1 << 22;
+
+/// Ways of leaving the image that a kernel tells apart, at most.
+const MAX_REGIONS: u64 = 1 << 16;
+
+/// Entries of per-region lists, steps to make them, and elements of a copy with its border, at most.
+const MAX_ENTRIES: u64 = 1 << 26;
 
 /// Whether a geometry's windows are few enough to be listed tap by tap.
 pub(crate) fn is_listable(geometry: &Geometry) -> bool {
     let elements = (geometry.channels / geometry.groups) as u64;
-    geometry.n_listed_taps().saturating_mul(elements) <= MAX_LISTED
+    let n_listed = geometry.n_listed_taps().saturating_mul(elements);
+    n_listed <= MAX_LISTED && geometry.n_regions() <= MAX_REGIONS
+}
+
+/// Whether the packed form is not much larger than the weights and the image, as it is for every layer but those
+/// whose kernels, pads or groups dwarf the image.
+fn is_packable(conv: &Conv2d, geometry: &Geometry, is_window: bool) -> bool {
+    let product = |factors: &[usize]| {
+        let all = factors.iter().map(|&factor| factor as u64);
+        all.fold(1u64, u64::saturating_mul)
+    };
+    let area = product(&geometry.kernel);
+    let (rows, channels) = (geometry.rows, geometry.channels);
+    let image = product(&geometry.size).saturating_mul(channels as u64);
+    let regions = geometry.n_regions();
+    let bases = regions.saturating_mul(rows as u64 + 64);
+    let steps = regions.saturating_mul(area).saturating_mul(rows as u64);
+    let group_rows = (rows / geometry.groups).div_ceil(32) * 32;
+    let packed = match is_window {
+        true => area.saturating_mul(channels as u64 + 64),
+        false => area.saturating_mul(product(&[channels, group_rows])),
+    };
+    let weights = product(&[conv.weights.n_rows(), conv.weights.n_cols()]);
+    [image, bases, steps].iter().all(|&n| n <= MAX_ENTRIES)
+        && packed <= MAX_LISTED.saturating_add(weights.saturating_mul(4))
 }
 
 fn takes_bits(conv: &Conv2d, size: [usize; 3]) -> bool {

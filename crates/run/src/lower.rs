@@ -418,11 +418,18 @@ fn pool_alone(layer: ConvLayer) -> Action {
     )
 }
 
+/// Lists of cuts that become tables, at most.
+const MAX_TABLES: usize = 4096;
+
 /// Codes are looked up; other kinds are compared with the cuts.
 fn quantize(bits: u8, cuts: &Cuts, kind: Kind) -> Action {
+    // A table holds 256 codes for each list of cuts, which must not dwarf the Program.
     let (Kind::Levels(_), Cuts::Int(list)) = (kind, cuts) else {
         return Action::Quantize(bits, cuts.clone());
     };
+    if list.len() >> bits > MAX_TABLES {
+        return Action::Quantize(bits, cuts.clone());
+    }
     let sets = list.chunks_exact((1 << bits) - 1);
     let code = |cuts: &[i32], x: i32| cuts.partition_point(|&cut| x >= cut) as u8;
     Action::Table(

@@ -104,9 +104,10 @@ impl Pool {
                 is_closing: AtomicBool::new(false),
             });
             let (theirs, parts) = (Arc::clone(&shared), Arc::clone(&plan.shared));
+            let workspace = Workspace::new(&parts, &parts.memory, parts.tile, When::Always);
             let thread = thread::Builder::new()
                 .name("onebit-worker".into())
-                .spawn(move || work(&theirs, &parts))?;
+                .spawn(move || work(&theirs, &parts, workspace))?;
             pool.workers.push(Worker {
                 shared,
                 thread: Some(thread),
@@ -244,8 +245,7 @@ fn wait_until(condition: impl Fn() -> bool) {
 }
 
 /// The life of a worker: takes its slots in turn until the pool closes.
-fn work(shared: &Shared, plan: &PlanParts) {
-    let mut workspace = Workspace::new(plan, &plan.memory, plan.tile, When::Always);
+fn work(shared: &Shared, plan: &PlanParts, mut workspace: Workspace) {
     let mut next = 0;
     loop {
         let slot = &shared.slots[next];
@@ -281,6 +281,6 @@ fn compute(plan: &PlanParts, workspace: &mut Workspace, job: &mut Job) {
     }
     std::mem::swap(workspace.input_mut(), &mut job.input);
     if plan.output.0 == 0 {
-        job.output.clone_from(&job.input);
+        job.output.copy_from(&job.input);
     }
 }

@@ -50,6 +50,17 @@ impl Values {
         }
     }
 
+    /// Copies what another buffer of the same kind and length holds.
+    pub(crate) fn copy_from(&mut self, other: &Values) {
+        match (self, other) {
+            (Values::Bits(to), Values::Bits(from)) => to.copy_from_slice(from),
+            (Values::Codes(to), Values::Codes(from)) => to.copy_from_slice(from),
+            (Values::Ints(to), Values::Ints(from)) => to.copy_from_slice(from),
+            (Values::Reals(to), Values::Reals(from)) => to.copy_from_slice(from),
+            _ => unreachable!("memory: both hold the input"),
+        }
+    }
+
     /// The elements of one image, unpacked.
     pub(crate) fn tensor(&self, ty: &Type, layout: Layout, image: usize) -> Tensor {
         let n = ty.n_elements();

@@ -344,6 +344,70 @@ fn huge_windows_over_small_images_agree() {
     }
 }
 
+/// A convolution with bits of one sign over an image of one pixel.
+fn over_a_pixel(
+    kind: Kind,
+    channels: usize,
+    window: onebit_model::program::Window,
+    pad: i32,
+) -> Program {
+    let mut builder = ProgramBuilder::new("pixel", kind, &[1, 1, channels]);
+    let n_cols = window.kernel[0] * window.kernel[1] * channels;
+    let conv = onebit_model::program::Conv2d {
+        weights: Weights::Bits(BitMatrix::from_fn(1, n_cols, |_, col| col % 3 == 0)),
+        bias: None,
+        window,
+        groups: 1,
+        pad,
+    };
+    let x = builder.input();
+    let sums = builder.conv2d("conv", x, conv);
+    builder.finish(sums).expect("the program is well formed")
+}
+
+#[test]
+fn pads_that_dwarf_the_image_agree() {
+    let window = onebit_model::program::Window {
+        stride: [8192, 8192],
+        pads: [4096; 4],
+        ..onebit_model::program::Window::new([1, 1])
+    };
+    for kind in [Kind::Levels(1), Kind::Bits, Kind::Real] {
+        let program = over_a_pixel(kind, 128, window, 1);
+        let inputs = [random_input(&program, 3)];
+        for isa in Isa::available() {
+            check(&program, &inputs, isa, 1, &format!("{kind}, {isa:?}"));
+        }
+    }
+}
+
+#[test]
+fn plans_of_kernels_that_dwarf_the_image_are_made_at_once() {
+    for kind in [Kind::Levels(1), Kind::Bits, Kind::Real] {
+        let window = onebit_model::program::Window {
+            pads: [1999; 4],
+            ..onebit_model::program::Window::new([2000, 2000])
+        };
+        let program = over_a_pixel(kind, 1, window, 1);
+        let plan = Plan::new(&program, &PlanOptions::default()).expect("a plan");
+        plan.session().expect("a session");
+    }
+}
+
+/// Twice a bit is what kernels multiply, and twice the sum would not fit an integer here.
+#[test]
+fn sums_near_the_end_of_integers_are_compared_exactly() {
+    let n = 1 << 24;
+    let mut builder = ProgramBuilder::new("long", Kind::Bits, &[n]);
+    let weights = onebit_model::weights::Matrix::from_fn(1, n, |_, _| 127i8);
+    let x = builder.input();
+    let sum = builder.dense("sum", x, Weights::Int8(weights), None);
+    let sign = builder.threshold("sign", sum, vec![1]);
+    let program = builder.finish(sign).expect("the program is well formed");
+    let inputs = [Tensor::Bits(vec![true; n])];
+    check(&program, &inputs, Isa::best(), 1, "all ones");
+}
+
 #[test]
 fn batches_longer_than_a_tile_keep_their_order() {
     let program = wide_program(4, &[64, 33, 5]);

@@ -256,8 +256,8 @@ unsafe fn rects<V: Lanes, P: Product<V>, const NV: usize, const MR: usize, const
                     let mut x = [walk.x; $m];
                     let mut px = [0; $m];
                     for i in 0..$m {
-                        // SAFETY: the cursor stays inside the images.
-                        x[i] = unsafe { walk.x.add(cursor.bytes) };
+                        // Positions without elements may lie anywhere; nothing is read there.
+                        x[i] = walk.x.wrapping_add(cursor.bytes);
                         px[i] = cursor.px;
                         cursor.advance(walk, region);
                     }
@@ -379,7 +379,12 @@ unsafe fn steps<V: Lanes, P: Product<V>, const NV: usize, const M: usize>(
             let at = element.w as usize * block.stored;
             let mut xs = [V::zero(); M];
             for i in 0..M {
-                xs[i] = V::splat(block.x[i].add(offset).cast::<u32>().read_unaligned());
+                xs[i] = V::splat(
+                    block.x[i]
+                        .wrapping_add(offset)
+                        .cast::<u32>()
+                        .read_unaligned(),
+                );
             }
             for v in 0..NV {
                 let weight = V::load(block.weights.add(at + v * V::N));

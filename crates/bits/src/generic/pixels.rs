@@ -153,7 +153,8 @@ pub(crate) unsafe fn windows<V: Lanes>(windows: Windows<'_>, chain: &mut Chain<'
                     let mut channel = 0;
                     // SAFETY: the caller's promise.
                     unsafe {
-                        let x = x.as_ptr().add(at);
+                        // Windows without taps may lie anywhere; nothing is read there.
+                        let x = x.as_ptr().wrapping_add(at);
                         while channel + NV * V::N <= windows.n {
                             window::<V, NV>(&windows, chain, x, px, (class, spot), channel);
                             channel += NV * V::N;
@@ -186,14 +187,14 @@ unsafe fn window<V: Lanes, const M: usize>(
     let present = (M * V::N).min(windows.n - channel);
     // SAFETY: the caller's promise; lanes past `present` mean nothing.
     unsafe {
-        let x = x.add(channel);
+        let x = x.wrapping_add(channel);
         let mut out = [V::zero(); M];
         match windows.reduce {
             Reduce::Max => {
                 if let [first, rest @ ..] = &spot.taps[..] {
-                    out = fetch::<V, M>(x.add(first.x).cast(), present);
+                    out = fetch::<V, M>(x.wrapping_add(first.x).cast(), present);
                     for tap in rest {
-                        let tap = fetch::<V, M>(x.add(tap.x).cast(), present);
+                        let tap = fetch::<V, M>(x.wrapping_add(tap.x).cast(), present);
                         for v in 0..M {
                             out[v] = tap[v].greater_float(out[v]);
                         }
@@ -202,7 +203,7 @@ unsafe fn window<V: Lanes, const M: usize>(
             }
             Reduce::Mean(counts) => {
                 for tap in &spot.taps {
-                    let tap = fetch::<V, M>(x.add(tap.x).cast(), present);
+                    let tap = fetch::<V, M>(x.wrapping_add(tap.x).cast(), present);
                     for v in 0..M {
                         out[v] = out[v].add_float(tap[v]);
                     }
@@ -216,7 +217,7 @@ unsafe fn window<V: Lanes, const M: usize>(
                 let stride = windows.n + 64;
                 for tap in &spot.taps {
                     let weights = &weights[tap.tap * stride + channel..][..M * V::N];
-                    let tap = fetch::<V, M>(x.add(tap.x).cast(), present);
+                    let tap = fetch::<V, M>(x.wrapping_add(tap.x).cast(), present);
                     for v in 0..M {
                         let weight = V::load(weights.as_ptr().add(v * V::N).cast());
                         out[v] = out[v].add_float(tap[v].mul_float(weight));
