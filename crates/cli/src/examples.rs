@@ -99,8 +99,7 @@ pub fn from_split(data: &Dataset, split: &Split, input: &Type) -> Result<Example
     )
 }
 
-/// The axes of a shape that hold more than one element. Others may be left out or added: a grey image's channel, a
-/// recorder's batch of one.
+/// The axes of a shape that hold more than one element: where a grey image's channel stands does not matter.
 fn without_ones(shape: &[usize]) -> Vec<usize> {
     shape.iter().copied().filter(|&n| n != 1).collect()
 }
@@ -112,7 +111,14 @@ pub fn from_array(what: &str, array: Array, input: &Type) -> Result<Examples, Fa
     let one: usize = array.shape.iter().skip(1).product();
     let axes = array.shape.get(1..).unwrap_or(&[]);
     let is_flat = axes.len() <= 1 || input.shape.len() == 1;
-    let is_same = without_ones(axes) == without_ones(&input.shape);
+    // Recorders keep a batch of one inside each run.
+    let axes = match axes {
+        [1, rest @ ..] if rest.len() >= input.shape.len() => rest,
+        _ => axes,
+    };
+    // A grey image may leave out its axis of one channel.
+    let is_same = axes == input.shape
+        || (input.shape.last() == Some(&1) && axes == &input.shape[..input.shape.len() - 1]);
     if n == 0 || one != width || !(is_flat || is_same) {
         return failed(format!(
             "{what}: has shape {:?}, the model reads batches of {input}: save it as [batch, {}]",
@@ -287,6 +293,18 @@ mod tests {
             Err(Failure::Failed(message)) => message,
             other => panic!("must be refused: {other:?}"),
         }
+    }
+
+    #[test]
+    fn a_recorders_batch_of_one_is_left_out() {
+        let input = ty(Kind::Real, &[2, 2, 3]);
+        let array = |shape: &[usize]| Array {
+            shape: shape.to_vec(),
+            data: ArrayData::F32(vec![0.5; 24]),
+        };
+        let examples = from_array("x", array(&[2, 1, 2, 2, 3]), &input).expect("two images");
+        assert_eq!((examples.n, examples.width), (2, 12));
+        assert!(from_array("x", array(&[2, 2, 2, 3, 1]), &input).is_err());
     }
 
     #[test]
