@@ -305,6 +305,7 @@ fn to<'a>(ops: &'a ChainOps, operands: &'a [&'a [f32]], out: &'a mut [f32]) -> C
     ChainOut {
         ops,
         operands,
+        held: None,
         reals: Some(out),
         bits: None,
     }

@@ -34,17 +34,6 @@ impl ChainOps {
         self.stages.is_empty() && !self.relu
     }
 
-    /// The same operations where the place of the result holds this operand, which is added once.
-    pub fn in_place_of(&self, operand: usize) -> Option<Self> {
-        let mut ops = self.clone();
-        let stage = ops
-            .stages
-            .iter_mut()
-            .find(|stage| matches!(stage, Stage::Add(idx) if *idx == operand))?;
-        *stage = Stage::AddOut;
-        Some(ops)
-    }
-
     /// Number of operations.
     pub fn len(&self) -> usize {
         self.stages.len() + usize::from(self.relu)
@@ -84,11 +73,6 @@ impl ChainOps {
     /// `x` plus the operand of this index.
     pub fn add(&mut self, operand: usize) {
         self.stages.push(Stage::Add(operand));
-    }
-
-    /// `x` plus what the place of the result holds.
-    pub fn add_out(&mut self) {
-        self.stages.push(Stage::AddOut);
     }
 
     /// `x` times the operand of this index.
@@ -138,6 +122,8 @@ pub struct ChainOut<'a> {
     pub ops: &'a ChainOps,
     /// Operands of `add` and `mul`: `[positions][channels]`.
     pub operands: &'a [&'a [f32]],
+    /// The operand that lies where the floats go, and is read there; its entry of `operands` is not looked at.
+    pub held: Option<usize>,
     /// Where the floats go.
     pub reals: Option<&'a mut [f32]>,
     /// Where packed comparisons go, `[positions][ceil(channels / 32)]` words of 32 bits.
@@ -151,6 +137,7 @@ impl ChainOut<'_> {
             relu: self.ops.relu,
             stages: &self.ops.stages,
             operands: self.operands,
+            held: self.held,
             reals: self.reals.as_deref_mut(),
             bits: self.bits.as_mut().map(|(thresholds, out)| {
                 assert_eq!(thresholds.n(), n, "a threshold for each channel");

@@ -55,7 +55,7 @@ pub struct Conv {
     stored: usize,
     // Columns of the packed kernel, and how many of them read the same column of the image.
     kernel_width: usize,
-    halves: usize,
+    passes: usize,
 }
 
 /// Integer thresholds of a [`Conv`], see [`Conv::thresholds`].
@@ -143,7 +143,7 @@ impl Conv {
         let mut conv = Conv::empty(isa, geometry, Operand::Codes, run);
         // Weights out of the range in which a product of four is exact are the sum of two within it, and
         // a second tap reads the same codes for the second of them.
-        let is_halved = isa.tier() == Tier::Avx2
+        let is_split = isa.tier() == Tier::Avx2
             && (0..n_rows).any(|row| {
                 let taps =
                     (0..conv.geometry.kernel[0]).flat_map(|ky| (0..width).map(move |kx| (ky, kx)));
@@ -151,9 +151,9 @@ impl Conv {
                     taps.flat_map(|(ky, kx)| (0..channels).map(move |c| weight(row, ky, kx, c)));
                 weights.any(|weight| !(-64..=64).contains(&weight))
             });
-        let halves = 1 + usize::from(is_halved);
-        conv.halves = halves;
-        conv.kernel_width = if is_row { halves } else { halves * width };
+        let passes = 1 + usize::from(is_split);
+        conv.passes = passes;
+        conv.kernel_width = if is_row { passes } else { passes * width };
         conv.depth = conv.geometry.kernel[0] * conv.kernel_width * run;
         conv.allocate();
         let kernel_width = conv.kernel_width;
@@ -172,11 +172,11 @@ impl Conv {
                 let kx = if is_row {
                     at / channels
                 } else {
-                    column / halves
+                    column / passes
                 };
                 let weight = weight(row, ky, kx, at % channels);
                 let first = weight / 2;
-                *byte = match (halves, column % 2) {
+                *byte = match (passes, column % 2) {
                     (1, _) => weight,
                     (_, 0) => first,
                     _ => weight - first,
@@ -228,7 +228,7 @@ impl Conv {
             depth: geometry.kernel[0] * geometry.kernel[1] * run,
             stored: (geometry.rows / geometry.groups).div_ceil(32) * 32,
             kernel_width: geometry.kernel[1],
-            halves: 1,
+            passes: 1,
             geometry,
         };
         conv.allocate();
@@ -264,7 +264,7 @@ impl Conv {
             for ky in rect.ky[0]..rect.ky[1] {
                 for kx in rect.kx[0]..rect.kx[1] {
                     let down = (ky - rect.ky[0]) * dilation[0] * row_bytes;
-                    let across = (kx - rect.kx[0]) / self.halves * dilation[1] * px_bytes;
+                    let across = (kx - rect.kx[0]) / self.passes * dilation[1] * px_bytes;
                     let tap = (ky * self.kernel_width + kx) * self.run;
                     self.elements.extend((0..self.run).map(|element| Element {
                         x: (down + across + 4 * element) as u32,

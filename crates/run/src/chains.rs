@@ -27,8 +27,7 @@ impl Graph<'_> {
             next = self.next_in_chain(value);
         }
         while let Some(idx) = next {
-            let node = &self.program.nodes[idx];
-            if is_inside[idx] || !self.append(node, value, &mut ops, &mut operands) {
+            if is_inside[idx] || !self.append(idx, value, &mut ops, &mut operands) {
                 break;
             }
             members.push(idx);
@@ -61,17 +60,15 @@ impl Graph<'_> {
             .map(|&idx| self.program.nodes[idx].name.as_str())
             .collect();
         let action = match head {
-            Head::Conv(layer) if !is_real => Action::ConvInts(*layer),
+            Head::Conv(layer) if !is_real => Action::ConvInts(layer),
             head => {
-                let chain = self.chain(
+                let chain = Chain {
                     ops,
-                    &operands,
                     stores_reals,
-                    bits.map(|(_, bits)| bits),
-                    source,
-                );
+                    bits: bits.map(|(_, bits)| bits),
+                };
                 match head {
-                    Head::Conv(layer) => Action::ConvChain(*layer, chain),
+                    Head::Conv(layer) => Action::ConvChain(layer, chain),
                     Head::Stored => Action::Chain(chain),
                 }
             }
@@ -101,27 +98,6 @@ impl Graph<'_> {
         })
     }
 
-    fn chain(
-        &self,
-        ops: ChainOps,
-        operands: &[ValueId],
-        stores_reals: bool,
-        bits: Option<RealThresholds>,
-        source: ValueId,
-    ) -> Chain {
-        let once = |value: &ValueId| operands.iter().filter(|other| *other == value).count() == 1;
-        let in_place = (0..operands.len())
-            .filter(|_| stores_reals)
-            .find(|&i| operands[i] != source && once(&operands[i]))
-            .and_then(|i| Some((i, ops.in_place_of(i)?)));
-        Chain {
-            ops,
-            in_place,
-            stores_reals,
-            bits,
-        }
-    }
-
     /// The only per-element op that reads a value.
     fn next_in_chain(&self, value: ValueId) -> Option<usize> {
         match self.readers[value.0][..] {
@@ -130,27 +106,24 @@ impl Graph<'_> {
         }
     }
 
-    /// Appends a node's operation on `value` to a chain; false where it has none.
+    /// Appends the operation of node `idx` on `value` to a chain; false where it has none.
     pub(crate) fn append(
         &self,
-        node: &Node,
+        idx: usize,
         value: ValueId,
         ops: &mut ChainOps,
         operands: &mut Vec<ValueId>,
     ) -> bool {
-        let kind = self.kind(value);
-        match (&node.op, kind) {
+        let node = &self.program.nodes[idx];
+        match (&node.op, self.kind(value)) {
             (Op::Relu, Kind::Int) if ops.is_empty() => {
                 let is_affine = |next: &Node| matches!(next.op, Op::Affine { .. });
-                if !self
-                    .only_reader(ValueId(self.index_of(node) + 1))
-                    .is_some_and(is_affine)
-                {
+                if !self.only_reader(ValueId(idx + 1)).is_some_and(is_affine) {
                     return false;
                 }
                 ops.relu_of_ints();
             }
-            (Op::Affine { scale, shift }, Kind::Int | Kind::Real) => ops.affine(scale, shift),
+            (Op::Affine { scale, shift }, _) => ops.affine(scale, shift),
             (Op::Relu, Kind::Real) => ops.relu(),
             (Op::Clip { min, max }, _) => ops.clip(*min, *max),
             (Op::Prelu { slope }, _) => ops.prelu(slope),
@@ -172,14 +145,18 @@ impl Graph<'_> {
                     [a, _] => a,
                     _ => return false,
                 };
-                if operands.len() == MAX_OPERANDS {
+                let known = operands.iter().position(|&operand| operand == other);
+                let operand = known.unwrap_or(operands.len());
+                if operand == MAX_OPERANDS {
                     return false;
                 }
-                match node.op {
-                    Op::Add => ops.add(operands.len()),
-                    _ => ops.mul(operands.len()),
+                if known.is_none() {
+                    operands.push(other);
                 }
-                operands.push(other);
+                match node.op {
+                    Op::Add => ops.add(operand),
+                    _ => ops.mul(operand),
+                }
             }
             _ => return false,
         }

@@ -22,7 +22,7 @@ pub(crate) fn execute(
     scratch: &mut Scratch,
     out: &mut [Values; 2],
     m: usize,
-    is_in_place: bool,
+    held: Option<usize>,
 ) {
     let isa = ops.plan.options.isa;
     let (x, ty) = (ops.values(0), ops.ty(0));
@@ -54,20 +54,15 @@ pub(crate) fn execute(
         }
         Action::ConvChain(layer, chain) => {
             run_conv(ops, layer, scratch, m, |conv, x, first, images| {
-                with_chain(
-                    ops,
-                    chain,
-                    out,
-                    (first, images),
-                    is_in_place,
-                    |out| match conv.kernel {
+                with_chain(ops, chain, out, (first, images), held, |out| {
+                    match conv.kernel {
                         Kernel::Full(_) => conv.run(x, images, Output::Chain(out)),
                         Kernel::Window(window) => window.run(isa, x.reals(), images, out),
-                    },
-                );
+                    }
+                });
             })
         }
-        Action::Chain(chain) => run_chain(ops, chain, scratch, out, m, is_in_place),
+        Action::Chain(chain) => run_chain(ops, chain, scratch, out, m, held),
         Action::CodeThreshold(thresholds) => {
             let out = &mut out[0].bits_mut()[..m * n_words(n_out)];
             threshold_codes(isa, &x.codes()[..m * n_in], thresholds, out);

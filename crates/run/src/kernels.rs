@@ -1,6 +1,6 @@
 //! Convolutions and chains on a tile: operands in the form that kernels read, results in their places.
 
-use onebit_bits::chain::{ChainOps, ChainOut, chain_ints, chain_reals};
+use onebit_bits::chain::{ChainOut, chain_ints, chain_reals};
 use onebit_bits::conv::Output;
 use onebit_model::program::Kind;
 
@@ -111,7 +111,7 @@ pub(crate) fn with_chain(
     chain: &Chain,
     out: &mut [Values; 2],
     (first, images): (usize, usize),
-    is_in_place: bool,
+    held: Option<usize>,
     run: impl FnOnce(ChainOut<'_>),
 ) {
     let mut operands: [&[f32]; MAX_OPERANDS] = [&[]; MAX_OPERANDS];
@@ -119,14 +119,12 @@ pub(crate) fn with_chain(
         let n = ops.ty(idx).n_elements();
         first * n..(first + images) * n
     };
-    let in_place = chain.in_place.as_ref().filter(|_| is_in_place);
     for idx in 1..ops.step.inputs.len() {
         // An operand in the place of the result is not looked at here.
-        if in_place.is_none_or(|(operand, _)| *operand != idx - 1) {
+        if held != Some(idx - 1) {
             operands[idx - 1] = &ops.values(idx).reals()[range(idx)];
         }
     }
-    let chain_ops: &ChainOps = in_place.map_or(&chain.ops, |(_, ops)| ops);
     let [first_out, second_out] = out;
     let mut reals = None;
     let mut bits_at = first_out;
@@ -143,8 +141,9 @@ pub(crate) fn with_chain(
         (thresholds, out)
     });
     run(ChainOut {
-        ops: chain_ops,
+        ops: &chain.ops,
         operands: &operands,
+        held,
         reals,
         bits,
     });
@@ -164,7 +163,7 @@ pub(crate) fn run_chain(
     scratch: &mut Scratch,
     out: &mut [Values; 2],
     m: usize,
-    is_in_place: bool,
+    held: Option<usize>,
 ) {
     let isa = ops.plan.options.isa;
     let (_, channels) = pixels(ops.ty(0));
@@ -182,17 +181,12 @@ pub(crate) fn run_chain(
             let input = input(ops, round, &mut scratch.bytes);
             form::ints(input, &mut scratch.ints[..n]);
         }
-        with_chain(
-            ops,
-            chain,
-            out,
-            (round, images),
-            is_in_place,
-            |out| match ops.values(0) {
+        with_chain(ops, chain, out, (round, images), held, |out| {
+            match ops.values(0) {
                 Values::Ints(x) => chain_ints(isa, &x[at], channels, out),
                 Values::Reals(x) => chain_reals(isa, &x[at], channels, out),
                 _ => chain_ints(isa, &scratch.ints[..n], channels, out),
-            },
-        );
+            }
+        });
     }
 }

@@ -3,14 +3,17 @@
 //! A step that begins with a convolution, a pool or stored values goes on through every per-element op
 //! that is the only reader of the value before it, and may end in the thresholds that read the last one.
 
+use std::sync::Arc;
+
 use onebit_bits::Isa;
 use onebit_bits::chain::{ChainOps, FloatWindow, RealThresholds};
 use onebit_bits::conv::Geometry;
 use onebit_bits::dense::CodeThresholds;
 use onebit_model::ProgramTypes;
 use onebit_model::program::{
-    Conv2d, Cuts, Kind, Node, Op, Program, ThresholdValues, Thresholds, ValueId, Window,
+    Conv2d, Cuts, Kind, Node, Op, Program, ThresholdValues, Thresholds, Type, ValueId, Window,
 };
+use onebit_model::weights::Weights;
 
 use crate::conv::{ConvLayer, dense_as_conv, geometry, image_size, is_listable};
 use crate::dense::DenseLayer;
@@ -84,11 +87,22 @@ pub(crate) struct Graph<'a> {
     isa: Isa,
     // Nodes that read each value, once per operand; the answer counts as a reader without a node.
     pub readers: Vec<Vec<usize>>,
+    // The kernel of each product and pool, made once for the fused step and the node on its own.
+    layers: Vec<Option<Layer>>,
+}
+
+/// The kernel of a product or pool.
+enum Layer {
+    /// A counting product: a dense layer of bits or codes with weights -1, 0 and +1, or a convolution whose
+    /// window is the whole image.
+    Counted(DenseLayer),
+    /// Any other.
+    Windows(Arc<ConvLayer>),
 }
 
 /// Where a chain begins.
 pub(crate) enum Head {
-    Conv(Box<ConvLayer>),
+    Conv(Arc<ConvLayer>),
     Stored,
 }
 
@@ -101,11 +115,13 @@ impl<'a> Graph<'a> {
                 readers[input.0].push(idx);
             }
         }
+        let layer = |node| layer(isa, node, types.of(node.inputs[0]));
         Graph {
             program,
             types,
             isa,
             readers,
+            layers: program.nodes.iter().map(layer).collect(),
         }
     }
 
@@ -127,7 +143,7 @@ impl<'a> Graph<'a> {
         if let Some(found) = self.fuse_dense(idx, node) {
             return Some(found);
         }
-        let (head, source) = self.head(node)?;
+        let (head, source) = (self.head(idx, node)?, node.inputs[0]);
         let first = ValueId(idx + 1);
         if let (Head::Conv(layer), Kind::Int) = (&head, self.kind(first))
             && let Some(next) = self.only_reader(first)
@@ -139,7 +155,7 @@ impl<'a> Graph<'a> {
                 name: format!("{}+{}", node.name, next.name),
                 inputs: vec![source],
                 outputs: vec![ValueId(next_idx + 1)],
-                action: Action::ConvBits(*layer.clone(), thresholds),
+                action: Action::ConvBits(Arc::clone(layer), thresholds),
                 when: When::Always,
             };
             return Some((step, vec![idx, next_idx]));
@@ -154,7 +170,7 @@ impl<'a> Graph<'a> {
         let Op::Threshold(thresholds) = &next.op else {
             return None;
         };
-        let Action::Scores(layer) = self.dense(node)? else {
+        let Some(Layer::Counted(layer)) = &self.layers[idx] else {
             return None;
         };
         let weights = match &node.op {
@@ -172,106 +188,27 @@ impl<'a> Graph<'a> {
         Some((step, vec![idx, next_idx]))
     }
 
-    /// The counting product that a node is: a dense layer of bits or codes with weights -1, 0 and +1, or a
-    /// convolution whose window is the whole image.
-    fn dense(&self, node: &Node) -> Option<Action> {
-        let kind = self.kind(node.inputs[0]);
-        let (weights, bias) = match &node.op {
-            Op::Dense { weights, bias } => (weights, bias),
-            Op::Conv2d(conv) if self.is_whole(conv, node) => (&conv.weights, &conv.bias),
-            _ => return None,
-        };
-        let is_counted = matches!(kind, Kind::Bits | Kind::Levels(_)) && weights.sign().is_some();
-        is_counted.then(|| Action::Scores(DenseLayer::new(weights, bias.as_deref(), kind)))
-    }
-
-    /// Whether a convolution has one window, which is the whole image.
-    fn is_whole(&self, conv: &Conv2d, node: &Node) -> bool {
-        let [height, width, _] = image_size(self.types.of(node.inputs[0]));
-        conv.groups == 1
-            && conv.window
-                == Window {
-                    stride: conv.window.stride,
-                    ..Window::new([height, width])
-                }
-    }
-
-    /// Where a chain may begin at this node, and with which value.
-    fn head(&self, node: &Node) -> Option<(Head, ValueId)> {
-        let source = node.inputs[0];
-        let ty = self.types.of(source);
-        match &node.op {
-            Op::Dense { weights, bias } if self.dense(node).is_none() => {
-                let conv = dense_as_conv(weights, bias.as_deref());
-                let layer = ConvLayer::new(self.isa, &conv, ty.kind, [1, 1, ty.n_elements()])?;
-                Some((Head::Conv(Box::new(layer)), source))
-            }
-            Op::Conv2d(conv) if self.dense(node).is_none() => {
-                let layer = ConvLayer::new(self.isa, conv, ty.kind, image_size(ty))?;
-                Some((Head::Conv(Box::new(layer)), source))
-            }
-            Op::MaxPool(window) if self.has_pool(source, window) => {
-                let pool = FloatWindow::max_pool(self.pool_geometry(source, window));
-                Some((
-                    Head::Conv(Box::new(ConvLayer::pool(pool, image_size(ty)))),
-                    source,
-                ))
-            }
-            Op::AvgPool { window, count_pads } if self.has_pool(source, window) => {
-                let pool = FloatWindow::avg_pool(self.pool_geometry(source, window), *count_pads);
-                Some((
-                    Head::Conv(Box::new(ConvLayer::pool(pool, image_size(ty)))),
-                    source,
-                ))
-            }
-            Op::GlobalAvgPool if ty.kind == Kind::Real => {
-                let [height, width, _] = image_size(ty);
-                let window = Window::new([height, width]);
-                if !self.has_pool(source, &window) {
-                    return None;
-                }
-                let pool = FloatWindow::avg_pool(self.pool_geometry(source, &window), false);
-                Some((
-                    Head::Conv(Box::new(ConvLayer::pool(pool, image_size(ty)))),
-                    source,
-                ))
-            }
-            Op::Affine { .. } if matches!(ty.kind, Kind::Int | Kind::Real) => {
-                Some((Head::Stored, source))
-            }
-            Op::Relu if ty.kind == Kind::Int => {
-                let next = self.only_reader(ValueId(self.index_of(node) + 1))?;
-                matches!(next.op, Op::Affine { .. }).then_some((Head::Stored, source))
-            }
-            Op::Relu | Op::Clip { .. } | Op::Prelu { .. } | Op::Rprelu { .. } | Op::Mul => {
-                Some((Head::Stored, source))
-            }
-            Op::Add | Op::Threshold(_) if ty.kind == Kind::Real => Some((Head::Stored, source)),
-            _ => None,
+    /// Where a chain may begin at this node.
+    fn head(&self, idx: usize, node: &Node) -> Option<Head> {
+        if let Some(layer) = &self.layers[idx] {
+            return match layer {
+                Layer::Windows(layer) => Some(Head::Conv(Arc::clone(layer))),
+                Layer::Counted(_) => None,
+            };
         }
-    }
-
-    pub(crate) fn index_of(&self, node: &Node) -> usize {
-        let position = self
-            .program
-            .nodes
-            .iter()
-            .position(|other| std::ptr::eq(other, node));
-        position.expect("the node is one of the program's")
-    }
-
-    /// Whether a kernel pools these values: reals, in windows that can be listed.
-    fn has_pool(&self, source: ValueId, window: &Window) -> bool {
-        self.kind(source) == Kind::Real
-            && is_listable(&Geometry {
-                groups: image_size(self.types.of(source))[2],
-                ..self.pool_geometry(source, window)
-            })
-    }
-
-    fn pool_geometry(&self, source: ValueId, window: &Window) -> Geometry {
-        let size = image_size(self.types.of(source));
-        geometry(window, size, size[2], size[2], None)
+        let is_int = self.kind(node.inputs[0]) == Kind::Int;
+        let is_head = match &node.op {
+            Op::Relu if is_int => {
+                let next = self.only_reader(ValueId(idx + 1))?;
+                matches!(next.op, Op::Affine { .. })
+            }
+            Op::Affine { .. } | Op::Relu | Op::Clip { .. } => true,
+            Op::Prelu { .. } | Op::Rprelu { .. } | Op::Mul => true,
+            Op::Add => !is_int,
+            Op::Threshold(thresholds) => matches!(thresholds.at, ThresholdValues::Real(_)),
+            _ => false,
+        };
+        is_head.then_some(Head::Stored)
     }
 
     /// The step of one node.
@@ -280,38 +217,42 @@ impl<'a> Graph<'a> {
             name: node.name.clone(),
             inputs: node.inputs.clone(),
             outputs: vec![ValueId(idx + 1)],
-            action: self.action(node),
+            action: self.action(idx, node),
             when: When::Always,
         }
     }
 
     /// A chain of one node, on stored values.
-    fn chain_alone(&self, node: &Node) -> Action {
+    fn chain_alone(&self, idx: usize, node: &Node) -> Action {
         let mut ops = ChainOps::new();
-        let mut operands = Vec::new();
-        let is_op = self.append(node, node.inputs[0], &mut ops, &mut operands);
+        let is_op = self.append(idx, node.inputs[0], &mut ops, &mut Vec::new());
         debug_assert!(is_op, "an op of chains");
         Action::Chain(Chain {
             ops,
-            in_place: None,
-            stores_reals: true,
-            bits: None,
+            ..Chain::reals()
         })
     }
 
     /// The action of one node on its own.
-    fn action(&self, node: &Node) -> Action {
+    fn action(&self, idx: usize, node: &Node) -> Action {
         let input = node.inputs[0];
         let ty = self.types.of(input);
-        if let Some(action) = self.dense(node) {
-            return action;
+        match &self.layers[idx] {
+            Some(Layer::Counted(layer)) => return Action::Scores(layer.clone()),
+            Some(Layer::Windows(layer)) => {
+                let layer = Arc::clone(layer);
+                return match self.kind(ValueId(idx + 1)) {
+                    Kind::Int => Action::ConvInts(layer),
+                    _ => Action::ConvChain(layer, Chain::reals()),
+                };
+            }
+            None => {}
         }
         match &node.op {
             Op::Dense { weights, bias } => {
-                let conv = dense_as_conv(weights, bias.as_deref());
-                self.conv_alone(&conv, ty.kind, [1, 1, ty.n_elements()])
+                Action::PlainConv(dense_as_conv(weights, bias.as_deref()))
             }
-            Op::Conv2d(conv) => self.conv_alone(conv, ty.kind, image_size(ty)),
+            Op::Conv2d(conv) => Action::PlainConv(conv.clone()),
             Op::Threshold(thresholds) => self.threshold(thresholds, input),
             Op::Quantize { bits, cuts } => quantize(*bits, cuts, ty.kind),
             Op::Planes => match ty.kind {
@@ -326,60 +267,21 @@ impl<'a> Graph<'a> {
             | Op::Prelu { .. }
             | Op::Rprelu { .. }
             | Op::Add
-            | Op::Mul => self.chain_or_affine(node, ty.kind),
+            | Op::Mul => self.chain_alone(idx, node),
             Op::Concat => Action::Concat,
             Op::ConcatChannels => Action::Move(Move::ConcatChannels),
             Op::Slice { start, .. } => Action::Move(Move::Slice(start.clone())),
             Op::Reshape { .. } => Action::Move(Move::Reshape),
             Op::Transpose { perm } => Action::Move(Move::Transpose(perm.clone())),
-            Op::MaxPool(window) if self.has_pool(input, window) => {
-                let pool = FloatWindow::max_pool(self.pool_geometry(input, window));
-                pool_alone(ConvLayer::pool(pool, image_size(ty)))
-            }
             Op::MaxPool(window) => Action::MaxPool(*window),
-            Op::AvgPool { window, count_pads } => self.avg_pool(input, window, *count_pads),
+            Op::AvgPool { window, count_pads } => Action::AvgPool(*window, *count_pads),
             Op::GlobalAvgPool => {
                 let [height, width, _] = image_size(ty);
-                self.avg_pool(input, &Window::new([height, width]), false)
+                Action::AvgPool(Window::new([height, width]), false)
             }
             Op::Softmax => Action::Softmax,
             Op::Argmax => Action::Argmax,
         }
-    }
-
-    /// An affine of bits or codes has a plain form; all others are chains.
-    fn chain_or_affine(&self, node: &Node, kind: Kind) -> Action {
-        match (&node.op, kind) {
-            (Op::Affine { scale, shift }, Kind::Bits | Kind::Levels(_)) => {
-                let mut ops = ChainOps::new();
-                ops.affine(scale, shift);
-                Action::Chain(Chain {
-                    ops,
-                    in_place: None,
-                    stores_reals: true,
-                    bits: None,
-                })
-            }
-            _ => self.chain_alone(node),
-        }
-    }
-
-    fn conv_alone(&self, conv: &Conv2d, kind: Kind, size: [usize; 3]) -> Action {
-        let is_real = kind == Kind::Real || conv.weights.is_real();
-        match ConvLayer::new(self.isa, conv, kind, size) {
-            None => Action::PlainConv(conv.clone()),
-            Some(layer) if is_real => pool_alone(layer),
-            Some(layer) => Action::ConvInts(layer),
-        }
-    }
-
-    fn avg_pool(&self, input: ValueId, window: &Window, count_pads: bool) -> Action {
-        let ty = self.types.of(input);
-        if !self.has_pool(input, window) {
-            return Action::AvgPool(*window, count_pads);
-        }
-        let pool = FloatWindow::avg_pool(self.pool_geometry(input, window), count_pads);
-        pool_alone(ConvLayer::pool(pool, image_size(ty)))
     }
 
     fn threshold(&self, thresholds: &Thresholds, input: ValueId) -> Action {
@@ -393,7 +295,6 @@ impl<'a> Graph<'a> {
             }
             (ThresholdValues::Real(at), _) => Action::Chain(Chain {
                 ops: ChainOps::new(),
-                in_place: None,
                 stores_reals: false,
                 bits: Some(RealThresholds::new(at, flip)),
             }),
@@ -405,17 +306,60 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// A convolution or pool of floats without a chain.
-fn pool_alone(layer: ConvLayer) -> Action {
-    Action::ConvChain(
-        layer,
-        Chain {
-            ops: ChainOps::new(),
-            in_place: None,
-            stores_reals: true,
-            bits: None,
-        },
-    )
+/// The kernel of a node, if it is a product or a pool and has one.
+fn layer(isa: Isa, node: &Node, ty: &Type) -> Option<Layer> {
+    let conv = match &node.op {
+        Op::Dense { weights, bias } => {
+            if is_counted(weights, ty.kind) {
+                let layer = DenseLayer::new(weights, bias.as_deref(), ty.kind);
+                return Some(Layer::Counted(layer));
+            }
+            let conv = dense_as_conv(weights, bias.as_deref());
+            ConvLayer::new(isa, &conv, ty.kind, [1, 1, ty.n_elements()])
+        }
+        Op::Conv2d(conv) => {
+            let size = image_size(ty);
+            let whole = Window {
+                stride: conv.window.stride,
+                ..Window::new([size[0], size[1]])
+            };
+            if conv.groups == 1 && conv.window == whole && is_counted(&conv.weights, ty.kind) {
+                let layer = DenseLayer::new(&conv.weights, conv.bias.as_deref(), ty.kind);
+                return Some(Layer::Counted(layer));
+            }
+            ConvLayer::new(isa, conv, ty.kind, size)
+        }
+        Op::MaxPool(window) => pool(window, ty, FloatWindow::max_pool),
+        Op::AvgPool { window, count_pads } => pool(window, ty, |geometry| {
+            FloatWindow::avg_pool(geometry, *count_pads)
+        }),
+        Op::GlobalAvgPool => {
+            let [height, width, _] = image_size(ty);
+            pool(&Window::new([height, width]), ty, |geometry| {
+                FloatWindow::avg_pool(geometry, false)
+            })
+        }
+        _ => None,
+    };
+    conv.map(|layer| Layer::Windows(Arc::new(layer)))
+}
+
+/// Whether a product is one of counting kernels.
+fn is_counted(weights: &Weights, kind: Kind) -> bool {
+    matches!(kind, Kind::Bits | Kind::Levels(_)) && weights.sign().is_some()
+}
+
+/// A pool of reals in windows that can be listed.
+fn pool(window: &Window, ty: &Type, make: impl Fn(Geometry) -> FloatWindow) -> Option<ConvLayer> {
+    if ty.kind != Kind::Real {
+        return None;
+    }
+    let size = image_size(ty);
+    let geometry = Geometry {
+        groups: size[2],
+        ..geometry(window, size, size[2], 1, None)
+    };
+    is_listable(&geometry).then(|| ConvLayer::pool(make(geometry), size))
 }
 
 /// Lists of cuts that become tables, at most.

@@ -23,8 +23,8 @@ pub(crate) struct MemoryPlan {
     pub slot_of: Vec<Option<usize>>,
     /// Kind of each buffer, and elements (words, for bits) of one image.
     pub slots: Vec<(Kind, usize)>,
-    /// Whether each step's result lies where one of its operands was.
-    pub is_in_place: Vec<bool>,
+    /// The operand of each step's chain that lies where the result goes.
+    pub held: Vec<Option<usize>>,
 }
 
 /// Bytes of an element, or a word.
@@ -53,7 +53,7 @@ impl MemoryPlan {
         let mut planned = MemoryPlan {
             slot_of: vec![None; n_values],
             slots: Vec::new(),
-            is_in_place: vec![false; steps.len()],
+            held: vec![None; steps.len()],
         };
         let mut free: Vec<usize> = Vec::new();
         planned.slot_of[0] = Some(planned.open(plan, ValueId(0), &mut free));
@@ -62,15 +62,14 @@ impl MemoryPlan {
             let mut outputs = step.outputs.iter().copied();
             let mut taken = None;
             if let Action::Chain(chain) | Action::ConvChain(_, chain) = &step.action
-                && let Some((operand, _)) = &chain.in_place
-                && dies(step.inputs[operand + 1])
-                && step.inputs[0] != step.inputs[operand + 1]
+                && chain.stores_reals
+                && let Some((source, operands)) = step.inputs.split_first()
+                && let Some(held) = operands.iter().position(|x| x != source && dies(*x))
                 && let Some(output) = outputs.next()
             {
-                let value = step.inputs[operand + 1];
-                planned.slot_of[output.0] = planned.slot_of[value.0];
-                planned.is_in_place[idx] = true;
-                taken = Some(value);
+                planned.slot_of[output.0] = planned.slot_of[operands[held].0];
+                planned.held[idx] = Some(held);
+                taken = Some(operands[held]);
             }
             for output in outputs {
                 planned.slot_of[output.0] = Some(planned.open(plan, output, &mut free));

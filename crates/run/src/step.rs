@@ -2,6 +2,8 @@
 //!
 //! Owns what a step is. Which nodes become which steps is decided in `lower`; execution is in `execute`.
 
+use std::sync::Arc;
+
 use onebit_bits::chain::{ChainOps, RealThresholds};
 use onebit_bits::conv::ConvThresholds;
 use onebit_bits::dense::CodeThresholds;
@@ -18,11 +20,11 @@ pub(crate) enum Action {
     /// Flat bits or codes to flat bits: a dense layer and the thresholds after it.
     Compared(DenseLayer),
     /// An image to integer sums.
-    ConvInts(ConvLayer),
+    ConvInts(Arc<ConvLayer>),
     /// An image to bits: a convolution and the thresholds after it.
-    ConvBits(ConvLayer, ConvThresholds),
+    ConvBits(Arc<ConvLayer>, ConvThresholds),
     /// An image to reals, bits or both: a convolution or pool and the chain after it.
-    ConvChain(ConvLayer, Chain),
+    ConvChain(Arc<ConvLayer>, Chain),
     /// Any kind but bits to reals, bits or both.
     Chain(Chain),
     /// A convolution or dense layer of another form, in plain loops.
@@ -74,14 +76,23 @@ pub(crate) enum Move {
 /// A chain of operations on floats and where it leads.
 #[derive(Clone, Debug)]
 pub(crate) struct Chain {
-    /// The operations; operand `i` is the step's input `i + 1`.
+    /// The operations; operand `i` is the step's input `i + 1`, and no two are the same value.
     pub ops: ChainOps,
-    /// The same when the result lies where this operand was.
-    pub in_place: Option<(usize, ChainOps)>,
     /// Whether the floats are stored, in the step's first output.
     pub stores_reals: bool,
     /// Comparisons, stored in the step's last output.
     pub bits: Option<RealThresholds>,
+}
+
+impl Chain {
+    /// No operations: reals that are stored.
+    pub(crate) fn reals() -> Self {
+        Chain {
+            ops: ChainOps::new(),
+            stores_reals: true,
+            bits: None,
+        }
+    }
 }
 
 /// When a step is executed.

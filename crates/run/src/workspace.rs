@@ -142,7 +142,7 @@ impl Workspace {
 
     /// Executes one step on the first `m` images.
     pub(crate) fn execute_step(&mut self, plan: &PlanParts, idx: usize, step: &Step, m: usize) {
-        let is_in_place = self.memory.is_in_place[idx];
+        let held = self.memory.held[idx];
         let mut outputs: [Values; 2] = [Values::default(), Values::default()];
         for (output, taken) in step.outputs.iter().zip(&mut outputs) {
             let slot = self.slot(*output);
@@ -154,7 +154,7 @@ impl Workspace {
             memory: &self.memory,
             buffers: &self.buffers,
         };
-        execute(&operands, &mut self.scratch, &mut outputs, m, is_in_place);
+        execute(&operands, &mut self.scratch, &mut outputs, m, held);
         for (output, taken) in step.outputs.iter().zip(&mut outputs) {
             let slot = self.slot(*output);
             self.buffers[slot] = std::mem::take(taken);

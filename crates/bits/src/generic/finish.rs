@@ -67,6 +67,8 @@ pub(crate) struct Chain<'a> {
     pub stages: &'a [Stage],
     /// Operands of `Add` and `Mul`: `[px][n]`.
     pub operands: &'a [&'a [f32]],
+    /// The operand that lies where the floats go.
+    pub held: Option<usize>,
     /// Where the floats go, `[px][n]`.
     pub reals: Option<&'a mut [f32]>,
     /// Where comparisons go.
@@ -98,8 +100,6 @@ pub enum Stage {
     Shift(alloc::vec::Vec<f32>),
     /// Adds the operand of this index.
     Add(usize),
-    /// Adds what the place of the result holds.
-    AddOut,
     /// Multiplies by the operand of this index.
     Mul(usize),
 }
@@ -226,6 +226,15 @@ macro_rules! with {
 }
 
 impl Chain<'_> {
+    /// An operand of `Add` or `Mul`.
+    #[inline(always)]
+    fn operand(&self, idx: usize) -> &[f32] {
+        match (&self.reals, self.held) {
+            (Some(reals), Some(held)) if held == idx => reals,
+            _ => self.operands[idx],
+        }
+    }
+
     /// Runs the operations on `M` positions and stores what they lead to. `place.row` counts all channels.
     ///
     /// # Safety
@@ -285,16 +294,12 @@ impl Chain<'_> {
                         }
                     }
                     Stage::Add(idx) => {
-                        let operand = self.operands[*idx];
+                        let operand = self.operand(*idx);
                         with!(x, operand, place, px, n, present, add_float);
                     }
                     Stage::Mul(idx) => {
-                        let operand = self.operands[*idx];
+                        let operand = self.operand(*idx);
                         with!(x, operand, place, px, n, present, mul_float);
-                    }
-                    Stage::AddOut => {
-                        let Some(held) = &self.reals else { continue };
-                        with!(x, held, place, px, n, present, add_float);
                     }
                 }
             }

@@ -391,6 +391,7 @@ fn sums_of_floats_begin_at_plus_zero() {
         let to = onebit_bits::chain::ChainOut {
             ops: &ops,
             operands: &[],
+            held: None,
             reals: Some(&mut out),
             bits: None,
         };
