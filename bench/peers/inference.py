@@ -51,6 +51,12 @@ class Peer:
             return self.one_bit and (batch == 1 or self.form != "binary")
         return self.one_bit or net in NETS
 
+    def command(self, files, net, batch):
+        """What starts its script."""
+        command = [environments.python_of(self.environment, files.cache), HERE / self.script]
+        command += [files.get(net, self.form, batch), "--batch", batch]
+        return command + (["--mode", self.mode] if self.mode else [])
+
 
 def lce(mode, title, form="binary", nets=()):
     title = f"Larq Compute Engine, {title}"
@@ -100,9 +106,7 @@ class Job:
             command = [options.onebit, "bench", net, *shlex.split(options.bench_arguments)]
             self.worker = workers.Onebit(options.core, command, self.batch, self.isa)
             return
-        command = [environments.python_of(peer.environment, files.cache), HERE / peer.script]
-        command += [files.get(self.net, peer.form, self.batch), "--batch", self.batch]
-        command += ["--mode", peer.mode] if peer.mode else []
+        command = peer.command(files, self.net, self.batch)
         self.worker = workers.Worker(options.core, command, workers.held(self.isa))
 
     def attempt(self, action):

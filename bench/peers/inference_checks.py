@@ -95,10 +95,7 @@ def expected_answers(files, options, peers, net, images):
 
 def peer_answers(files, options, peer, net, isa, images, out):
     """Runs a peer's script on the images."""
-    command = [environments.python_of(peer.environment, files.cache), HERE / peer.script]
-    command += [files.get(net, peer.form, 1), "--batch", 1]
-    command += ["--mode", peer.mode] if peer.mode else []
-    worker = workers.Worker(options.core, command, workers.held(isa))
+    worker = workers.Worker(options.core, peer.command(files, net, 1), workers.held(isa))
     try:
         worker.ask(f"answer {images} {out}")
     finally:

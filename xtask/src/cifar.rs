@@ -14,15 +14,6 @@ use crate::process::{is_on_path, output, run, target_dir};
 /// The setting that the tests read: a folder with the batches.
 pub const VARIABLE: &str = "ONEBIT_CIFAR10";
 
-const BATCHES: [&str; 6] = [
-    "data_batch_1.bin",
-    "data_batch_2.bin",
-    "data_batch_3.bin",
-    "data_batch_4.bin",
-    "data_batch_5.bin",
-    "test_batch.bin",
-];
-
 /// 10,000 records of a label and three planes of 32 x 32 bytes.
 const BATCH_BYTES: u64 = 10_000 * (1 + 3 * 32 * 32);
 
@@ -84,9 +75,15 @@ fn unpacked(root: &Path) -> PathBuf {
     target_dir(root).join("cifar10")
 }
 
+/// The names of the six batches.
+fn batches() -> impl Iterator<Item = String> {
+    let of_training = (1..=5).map(|number| format!("data_batch_{number}.bin"));
+    of_training.chain(["test_batch.bin".to_owned()])
+}
+
 /// Whether all batches are here at their full size.
 fn is_whole(folder: &Path) -> bool {
-    BATCHES.iter().all(|name| {
+    batches().all(|name| {
         let file = folder.join(name).metadata();
         file.is_ok_and(|file| file.is_file() && file.len() == BATCH_BYTES)
     })
@@ -102,13 +99,13 @@ mod tests {
     fn a_folder_is_whole_when_all_six_batches_have_their_size() {
         let folder = std::env::temp_dir().join(format!("onebit-xtask-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
-        for name in BATCHES {
+        for name in batches() {
             assert!(!is_whole(&folder), "before {name}");
-            let file = File::create(folder.join(name)).expect("a file");
+            let file = File::create(folder.join(&name)).expect("a file");
             file.set_len(BATCH_BYTES).expect("a sparse file");
         }
         assert!(is_whole(&folder));
-        let last = File::create(folder.join(BATCHES[5])).expect("a file");
+        let last = File::create(folder.join("test_batch.bin")).expect("a file");
         last.set_len(BATCH_BYTES - 1).expect("a sparse file");
         assert!(!is_whole(&folder));
         fs::remove_dir_all(&folder).expect("the folder goes");

@@ -67,7 +67,7 @@ pub fn confusion(matrix: &[Vec<usize>], names: &[String], title: &str) -> Result
 
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-#[allow(
+#[expect(
     clippy::too_many_lines,
     reason = "one chart after another, top to bottom"
 )]

@@ -15,8 +15,8 @@ pub struct Comparison {
     pub n_images: usize,
     /// Elements of one answer.
     pub width: usize,
-    /// The largest difference that is allowed, as a share of the image's greatest recorded magnitude; `None`
-    /// where answers are integers and must be equal.
+    /// The largest difference that is allowed, as a share of the image's greatest finite recorded magnitude;
+    /// `None` where answers are integers and must be equal.
     pub tolerance: Option<f64>,
     /// How many elements are too far apart.
     pub n_wrong: usize,
@@ -43,8 +43,8 @@ pub struct Difference {
 
 /// Compares `[n][width]` answers with a recorded array; `Err` says how its shape does not fit.
 ///
-/// A real `a` agrees with a recorded `b` where `|a - b| <= tolerance * m`, and `m` is the greatest recorded
-/// magnitude of the same image.
+/// A real `a` agrees with a recorded `b` where `|a - b| <= tolerance * m`, and `m` is the greatest finite
+/// recorded magnitude of the same image. Infinities agree where they are equal, a NaN with nothing.
 pub fn compare(
     found: &Answers,
     expected: &Array,
@@ -73,7 +73,9 @@ pub fn compare(
         .chunks_exact(width)
         .zip(expected_values.chunks_exact(width));
     for (image, (found, expected)) in images.enumerate() {
-        let greatest = expected.iter().fold(0f64, |most, x| most.max(x.abs()));
+        // An infinity would allow every difference.
+        let finite = expected.iter().filter(|x| x.is_finite());
+        let greatest = finite.fold(0f64, |most, x| most.max(x.abs()));
         for (element, (&found, &expected)) in found.iter().zip(expected).enumerate() {
             if found == expected {
                 continue;
@@ -200,5 +202,14 @@ mod tests {
         let strict = compare(&found, &expected, 2, 0.004).unwrap();
         assert_eq!(strict.n_wrong, 2);
         assert_eq!(strict.first_wrong.unwrap().distance, 0.005);
+    }
+
+    #[test]
+    fn a_recorded_infinity_allows_no_other_difference() {
+        let found = Answers::Real(vec![f32::INFINITY, 1.0, 7.0]);
+        let expected = array(&[1, 3], ArrayData::F32(vec![f32::INFINITY, 1.0, 2.0]));
+        let compared = compare(&found, &expected, 3, 0.1).unwrap();
+        assert_eq!(compared.n_wrong, 1);
+        assert_eq!(compared.first_wrong.unwrap().element, 2);
     }
 }

@@ -82,7 +82,7 @@ fn defined(kernel: Kernel, seed: u64) -> Option<Vec<u64>> {
 }
 
 /// The answers of one kernel on one case, as bits, so that floats compare exactly.
-#[allow(clippy::too_many_lines, reason = "one flat match over all kernels")]
+#[expect(clippy::too_many_lines, reason = "one flat match over all kernels")]
 fn run(kernel: Kernel, isa: Isa, seed: u64) -> Vec<u64> {
     let mut random = Random::new(seed);
     let Shape { n_cols, m, n } = shape(&mut random, seed);

@@ -52,6 +52,25 @@ fn folder(scale: f32) -> tempfile::TempDir {
     folder
 }
 
+/// The import of `net.toml` that is checked with the answers of `near.npz`.
+fn near(tolerance: &str) -> [&str; 13] {
+    [
+        "import",
+        "net.toml",
+        "-o",
+        "net.bnn",
+        "--json",
+        "--check",
+        "near.npz",
+        "--check-input",
+        "pixels",
+        "--check-output",
+        "answers",
+        "--tolerance",
+        tolerance,
+    ]
+}
+
 #[test]
 fn an_imported_network_runs() {
     let folder = folder(1.0);
@@ -87,21 +106,7 @@ fn an_imported_network_runs() {
 #[test]
 fn integers_that_differ_are_refused_and_nothing_is_written() {
     let folder = folder(1.0);
-    let args = [
-        "import",
-        "net.toml",
-        "-o",
-        "net.bnn",
-        "--check",
-        "near.npz",
-        "--check-input",
-        "pixels",
-        "--check-output",
-        "answers",
-        "--tolerance",
-        "1",
-    ];
-    let said = fails(folder.path(), 1, &args);
+    let said = fails(folder.path(), 1, &near("1"));
     for word in [
         "near.npz: member answers",
         "1 of 4",
@@ -116,24 +121,7 @@ fn integers_that_differ_are_refused_and_nothing_is_written() {
 #[test]
 fn reals_have_a_tolerance() {
     let folder = folder(0.5);
-    let args = |tolerance: &'static str| {
-        [
-            "import",
-            "net.toml",
-            "-o",
-            "net.bnn",
-            "--json",
-            "--check",
-            "near.npz",
-            "--check-input",
-            "pixels",
-            "--check-output",
-            "answers",
-            "--tolerance",
-            tolerance,
-        ]
-    };
-    let said = ok(folder.path(), &args("0.01"));
+    let said = ok(folder.path(), &near("0.01"));
     let json: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(json["source"], "safetensors");
     assert_eq!(json["output"], "real[2]");
@@ -142,7 +130,7 @@ fn reals_have_a_tolerance() {
     assert_eq!(json["check"]["answers"], 4);
     let worst = json["check"]["worst"].as_f64().unwrap();
     assert!((worst - 0.001).abs() < 1e-5, "{worst}");
-    let said = fails(folder.path(), 1, &args("1e-4"));
+    let said = fails(folder.path(), 1, &near("1e-4"));
     assert!(said.contains("1e-4 of each image's greatest"), "{said}");
 }
 
