@@ -90,4 +90,11 @@ impl ImportError {
             reason: reason.into(),
         }
     }
+
+    pub(crate) fn invalid(path: &Path, errors: VerifyErrors) -> Self {
+        ImportError::Invalid {
+            path: path.into(),
+            errors,
+        }
+    }
 }

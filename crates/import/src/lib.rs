@@ -11,6 +11,8 @@ mod error;
 mod finn;
 mod lce;
 mod onnx;
+mod same;
+mod search;
 mod source;
 mod topology;
 
@@ -71,10 +73,10 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported, ImportError> {
         None => source::recognise(path)?,
     };
     match source {
-        Source::Lce => lce::import(path, options),
+        Source::Lce => lce::import(path),
         Source::Onnx => onnx::import(path, options),
         Source::Finn => finn::import(path, options),
-        Source::Safetensors => topology::import(path, options),
+        Source::Safetensors => topology::import(path),
     }
 }
 

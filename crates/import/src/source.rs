@@ -1,4 +1,4 @@
-//! What a file is, by its content.
+//! What a file is, by its content, and what a Program made from it is called.
 
 use std::path::Path;
 
@@ -56,5 +56,17 @@ pub(crate) fn recognise(path: &Path) -> Result<Source, ImportError> {
         _ if extension == Some("tar") => Ok(Source::Finn),
         _ if extension == Some("toml") => Ok(Source::Safetensors),
         _ => Err(ImportError::Unknown { path: path.into() }),
+    }
+}
+
+/// The name of a Program made from a file that gives none.
+pub(crate) fn title(path: &Path) -> String {
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy());
+    let stem = stem.as_deref().unwrap_or("network");
+    let title: String = stem.chars().filter(|c| !c.is_control()).take(60).collect();
+    if title.is_empty() {
+        "network".into()
+    } else {
+        title
     }
 }

@@ -39,7 +39,7 @@ fn the_example_parses_and_prints_as_it_is() {
 }
 
 #[test]
-#[allow(clippy::too_many_lines, reason = "one table of cases")]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn every_way_to_be_wrong_names_its_line() {
     let cases = [
         (

@@ -53,12 +53,8 @@ pub(crate) fn import(path: &Path, options: &Options) -> Result<Imported, ImportE
         layers.push(folds::unfold(path, &folder, net, layer_idx, n_rows)?);
     }
     let classes = folder.classes.as_deref().unwrap_or_default();
-    let program = build::build(net, &layers, classes, options.head).map_err(|errors| {
-        ImportError::Invalid {
-            path: path.into(),
-            errors,
-        }
-    })?;
+    let program = build::build(net, &layers, classes, options.head)
+        .map_err(|errors| ImportError::invalid(path, errors))?;
     Ok(Imported {
         program,
         source: Source::Finn,

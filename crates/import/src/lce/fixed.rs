@@ -92,26 +92,3 @@ pub(super) fn least_int(mut low: i32, holds: impl Fn(i32) -> bool) -> i32 {
     }
     low
 }
-
-/// The least real for which `holds`, which stays true once it is; infinity where it never is.
-pub(super) fn least_real(holds: impl Fn(f32) -> bool) -> f32 {
-    // Finite reals in ascending order have ascending keys.
-    let real = |key: i64| {
-        if key >= 0 {
-            f32::from_bits(key as u32)
-        } else {
-            -f32::from_bits((-key) as u32)
-        }
-    };
-    let last = i64::from(f32::MAX.to_bits());
-    let (mut low, mut high) = (-last, last + 1);
-    while low < high {
-        let middle = (low + high).div_euclid(2);
-        if holds(real(middle)) {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
-    }
-    if low > last { f32::INFINITY } else { real(low) }
-}

@@ -4,7 +4,6 @@
 //! value with its meaning. Leaves every op to the module that knows it.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use onebit_model::builder::ProgramBuilder;
 use onebit_model::program::{Conv2d, Cuts, Kind, Op, ThresholdValues, Thresholds, ValueId, Window};
@@ -483,16 +482,4 @@ pub(super) fn display_name(name: &str) -> String {
         .take(120)
         .flat_map(char::escape_debug)
         .collect()
-}
-
-/// The name of a Program made from a file.
-pub(super) fn title(path: &Path) -> String {
-    let stem = path.file_stem().map(|stem| stem.to_string_lossy());
-    let stem = stem.as_deref().unwrap_or("network");
-    let title: String = stem.chars().filter(|c| !c.is_control()).take(60).collect();
-    if title.is_empty() {
-        "network".into()
-    } else {
-        title
-    }
 }

@@ -29,11 +29,11 @@ use onebit_model::builder::ProgramBuilder;
 use onebit_model::limits::MAX_ELEMENTS;
 use onebit_model::program::{Kind, ValueId};
 
+use crate::Imported;
 use crate::error::ImportError;
-use crate::source::Source;
-use crate::{Imported, Options};
+use crate::source::{Source, title};
 use elementwise::{Activation, Arithmetic, Rounding};
-use graph::{Graph, Meaning, Outcome, Step, Value, display_name, title};
+use graph::{Graph, Meaning, Outcome, Step, Value, display_name};
 use logic::Comparison;
 use schema::{ElementType, Model, Operator, Tensor};
 
@@ -43,7 +43,7 @@ const MAX_FILE_BYTES: u64 = i32::MAX as u64;
 /// The schema's number of custom ops.
 const CUSTOM: i32 = 32;
 
-pub(crate) fn import(path: &Path, _options: &Options) -> Result<Imported, ImportError> {
+pub(crate) fn import(path: &Path) -> Result<Imported, ImportError> {
     let io = |error| ImportError::io(path, error);
     let file = std::fs::File::open(path).map_err(io)?;
     let mut bytes = Vec::new();
@@ -102,10 +102,7 @@ pub(crate) fn import_bytes(path: &Path, bytes: &[u8]) -> Result<Imported, Import
     let program = graph
         .builder
         .finish(answer)
-        .map_err(|errors| ImportError::Invalid {
-            path: path.into(),
-            errors,
-        })?;
+        .map_err(|errors| ImportError::invalid(path, errors))?;
     Ok(Imported {
         program,
         source: Source::Lce,

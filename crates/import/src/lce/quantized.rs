@@ -9,10 +9,11 @@ use onebit_model::weights::{BitMatrix, Weights};
 
 use super::constant::{self, elements};
 use super::elementwise::Activation;
-use super::fixed::{Multiplier, Ties, least_int, least_real};
+use super::fixed::{Multiplier, Ties, least_int};
 use super::graph::{Graph, Meaning, Outcome, Scale, Step, Value};
 use super::linear::Filter;
 use super::schema::{ElementType, Tensor};
+use crate::search::least_real;
 
 /// Cuts of a node: channels times 255.
 const MAX_CUTS: usize = onebit_model::limits::MAX_ELEMENTS;

@@ -6,6 +6,7 @@
 use onebit_model::program::{ValueId, Window};
 
 use super::graph::{Graph, Outcome, Value};
+use crate::same::same;
 
 /// How TFLite pads an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +56,9 @@ impl Frame {
         let mut pads = [0; 4];
         if padding == Padding::Same {
             for axis in 0..2 {
-                let n_outputs = size[axis].div_ceil(self.stride[axis]);
-                let reach = (self.kernel[axis] - 1) * self.dilation[axis] + 1;
-                let needed = (n_outputs - 1) * self.stride[axis] + reach;
-                let total = needed.saturating_sub(size[axis]);
-                pads[axis] = total / 2;
-                pads[axis + 2] = total - total / 2;
+                let (kernel, stride) = (self.kernel[axis], self.stride[axis]);
+                [pads[axis], pads[axis + 2]] =
+                    same(size[axis], kernel, stride, self.dilation[axis]);
             }
         }
         Window {

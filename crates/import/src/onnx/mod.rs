@@ -35,9 +35,9 @@ mod zero_fix;
 
 use std::path::Path;
 
-use onebit_model::limits::MAX_TITLE_LEN;
 use prost::Message;
 
+use crate::source::title;
 use crate::{ImportError, Imported, Options, Source};
 
 /// Most bytes of a model, the limit of its container.
@@ -82,18 +82,11 @@ fn import_model(
         .map_err(|damage| ImportError::malformed(path, damage.place, damage.reason))?;
     straight_through::rewrite(&mut graph);
     zero_fix::rewrite(&mut graph);
-    let stem = path
-        .file_stem()
-        .map_or("onnx".into(), |stem| stem.to_string_lossy());
-    let name: String = stem.chars().take(MAX_TITLE_LEN / 4).collect();
-    let lowered = lower::lower(graph, &name, options).map_err(|refusal| {
+    let lowered = lower::lower(graph, &title(path), options).map_err(|refusal| {
         ImportError::unsupported(path, refusal.node, refusal.op, refusal.reason)
     })?;
     let verified = onebit_model::verify(&lowered.program);
-    verified.map_err(|errors| ImportError::Invalid {
-        path: path.into(),
-        errors,
-    })?;
+    verified.map_err(|errors| ImportError::invalid(path, errors))?;
     let (program, warnings) = (lowered.program, lowered.warnings);
     Ok(Imported {
         program,

@@ -9,7 +9,8 @@ use super::live::{Live, Map};
 use super::lower::{Lower, Value};
 use super::proto::NodeProto;
 use super::quant_ops::{self, Rule};
-use super::steps::{Relation, first_reached};
+use super::steps::Relation;
+use crate::search::least_real;
 use onebit_model::program::Kind;
 
 impl Lower<'_> {
@@ -66,7 +67,7 @@ impl Lower<'_> {
         let mut cuts = Vec::with_capacity(n);
         for i in 0..n {
             let (scale, zero) = (at(&scale, i) as f32, at(&zero, i) as f32);
-            let cut = |code: i32| first_reached(|x| rule.code(x, scale, zero) >= code);
+            let cut = |code: i32| least_real(|x| rule.code(x, scale, zero) >= code);
             cuts.push((rule.min + 1..=rule.max).map(cut).collect::<Vec<f32>>());
         }
         let codes = self.staircase(x, &cuts, f64::from(rule.min), 1.0)?;
@@ -153,7 +154,7 @@ impl Lower<'_> {
             ));
         }
         let x = self.real(x)?;
-        let cut = |k: i32| first_reached(|x| round(x.max(min).min(max)) >= low + k as f32);
+        let cut = |k: i32| least_real(|x| round(x.max(min).min(max)) >= low + k as f32);
         let cuts: Vec<f32> = (1..=(high - low) as i32).map(cut).collect();
         if cuts.is_empty() {
             return Err("it rounds everything to one number".into());

@@ -6,6 +6,7 @@
 use onebit_model::program::Window;
 
 use super::proto::NodeProto;
+use crate::same::same;
 
 /// Largest stride, dilation, kernel or pad that is read.
 const MAX_STEP: i64 = 1 << 20;
@@ -51,20 +52,13 @@ pub(super) fn window(
     match node.text("auto_pad").unwrap_or("NOTSET") {
         "VALID" => {}
         "NOTSET" | "" => window.pads = stated_pads(node)?,
-        same @ ("SAME_UPPER" | "SAME_LOWER") => {
+        name @ ("SAME_UPPER" | "SAME_LOWER") => {
             for axis in 0..2 {
-                let n_out = size[axis].div_ceil(stride[axis]);
-                let reach = (n_out.saturating_sub(1)) * stride[axis]
-                    + (kernel[axis] - 1) * dilation[axis]
-                    + 1;
-                let total = reach.saturating_sub(size[axis]);
-                let before = if same == "SAME_UPPER" {
-                    total / 2
-                } else {
-                    total - total / 2
-                };
-                window.pads[axis] = before;
-                window.pads[axis + 2] = total - before;
+                let mut sides = same(size[axis], kernel[axis], stride[axis], dilation[axis]);
+                if name == "SAME_LOWER" {
+                    sides.reverse();
+                }
+                [window.pads[axis], window.pads[axis + 2]] = sides;
             }
         }
         other => return Err(format!("auto_pad {other:?} is not known")),

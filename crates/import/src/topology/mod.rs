@@ -16,15 +16,15 @@ use std::path::{Path, PathBuf};
 use onebit_model::builder::ProgramBuilder;
 use onebit_model::program::{Kind, ValueId};
 
+use crate::Imported;
 use crate::error::ImportError;
-use crate::source::Source;
-use crate::{Imported, Options};
+use crate::source::{Source, title};
 
 /// The most bytes of a topology.
 const MAX_TOML_BYTES: u64 = 4 << 20;
 
 /// Imports a topology and its tensors.
-pub(crate) fn import(path: &Path, _options: &Options) -> Result<Imported, ImportError> {
+pub(crate) fn import(path: &Path) -> Result<Imported, ImportError> {
     let text = tensors::read_file(path, MAX_TOML_BYTES)?;
     let text = String::from_utf8(text).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
@@ -36,7 +36,7 @@ pub(crate) fn import(path: &Path, _options: &Options) -> Result<Imported, Import
     let bytes = tensors::read_file(&tensors_path, tensors::MAX_BYTES)?;
     let tensors = tensors::Tensors::parse(&tensors_path, &bytes)?;
 
-    let name = document.name.clone().unwrap_or_else(|| stem(path));
+    let name = document.name.clone().unwrap_or_else(|| title(path));
     let kind = document.input.kind(path)?;
     check_input(path, &document.input.shape, kind)?;
     let mut builder = ProgramBuilder::new(&name, kind, &document.input.shape);
@@ -62,10 +62,7 @@ pub(crate) fn import(path: &Path, _options: &Options) -> Result<Imported, Import
     }
     let program = builder
         .finish(output)
-        .map_err(|errors| ImportError::Invalid {
-            path: path.into(),
-            errors,
-        })?;
+        .map_err(|errors| ImportError::invalid(path, errors))?;
     Ok(Imported {
         program,
         source: Source::Safetensors,
@@ -118,9 +115,4 @@ fn check_input(path: &Path, shape: &[usize], kind: Kind) -> Result<(), ImportErr
 /// A path that a file names, relative to that file's folder.
 fn beside(path: &Path, named: &str) -> PathBuf {
     path.parent().unwrap_or(Path::new("")).join(named)
-}
-
-fn stem(path: &Path) -> String {
-    path.file_stem()
-        .map_or_else(|| "net".into(), |stem| stem.to_string_lossy().into_owned())
 }
