@@ -13,6 +13,7 @@ use onebit_bits::chain::{
 use onebit_bits::conv::{CODE_SLACK, Conv, Geometry, Output};
 use onebit_bits::dense::{self, BitRows, Bounds, CodeThresholds};
 use onebit_bits::sliced::{SlicedRows, SlicedScratch, dense_bits_sliced};
+use onebit_bits::train_conv::{FloatConv, Precision, SignConv, weight_gradient};
 use onebit_bits::{Isa, KERNELS, Kernel, n_words, peak, train};
 
 /// Time spent on one line.
@@ -126,6 +127,10 @@ fn time(bench: &Bench, kernel: Kernel) {
         Kernel::ConvFloats => conv_floats(bench),
         Kernel::Chain => chains(bench),
         Kernel::FloatWindow => windows(bench),
+        Kernel::TrainProduct
+        | Kernel::TrainInputGradient
+        | Kernel::TrainWeightGradient
+        | Kernel::TrainSigns => train_convs(bench, kernel),
     }
 }
 
@@ -358,6 +363,65 @@ fn windows(bench: &Bench) {
         bench.line(window.kernel(), "128@28 3x3", count, || {
             window.run(bench.isa, black_box(&x), 1, to(&ops, &[], &mut out));
         });
+    }
+}
+
+/// A training step's products in layers of a small network, and in a dense layer of as many inputs as rows.
+fn train_convs(bench: &Bench, kernel: Kernel) {
+    let isa = bench.isa;
+    let dense = Geometry {
+        size: [1, 256],
+        out: [1, 256],
+        kernel: [1, 1],
+        pads: [0, 0],
+        ..geometry(N, 1)
+    };
+    let layers = [
+        (geometry(16, 32), "16@32 3x3", 16),
+        (geometry(64, 28), "64@28 3x3", 8),
+        (geometry(128, 12), "128@12 3x3", 16),
+        (dense, "256x1024x1024", 1),
+    ];
+    for (geometry, name, images) in layers {
+        let count = images * products(&geometry);
+        let x = reals(images * geometry.size[0] * geometry.size[1] * geometry.channels);
+        let g = reals(images * geometry.out_px() * geometry.rows);
+        let weights = reals(products(&geometry) / geometry.out_px());
+        let (mut out, mut gx, mut gw) = (g.clone(), x.clone(), weights.clone());
+        let shape = format!("{name} x{images}");
+        if kernel == Kernel::TrainSigns {
+            let sign = |w: &f32| if *w >= 0.0 { 1.0 } else { -1.0 };
+            let weights: Vec<f32> = weights.iter().map(sign).collect();
+            let conv = SignConv::new(isa, &geometry, &weights, 0);
+            bench.line("train_signs", &shape, (count, Unit::BitMacs), || {
+                conv.product(black_box(&x), &mut out);
+            });
+            continue;
+        }
+        for (precision, suffix) in [(Precision::F32, "f32"), (Precision::Bf16, "bf16")] {
+            let line = |name: &str, run: &mut dyn FnMut()| {
+                let shape = format!("{shape} {suffix}");
+                bench.line(name, &shape, (count, Unit::Macs), run);
+            };
+            match kernel {
+                Kernel::TrainProduct => {
+                    let conv = FloatConv::forward(isa, precision, &geometry, &weights);
+                    line("train_product", &mut || {
+                        conv.product(black_box(&x), 0.0, &mut out);
+                    });
+                }
+                Kernel::TrainInputGradient => {
+                    let conv = FloatConv::backward(isa, precision, &geometry, &weights);
+                    line("train_gx", &mut || {
+                        conv.input_gradient(black_box(&g), &mut gx);
+                    });
+                }
+                _ => line("train_gw", &mut || {
+                    let (x, g) = (black_box(&x), &g);
+                    weight_gradient(isa, precision, &geometry, x, 0.0, g, &mut gw);
+                }),
+            }
+        }
     }
 }
 

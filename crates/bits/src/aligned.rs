@@ -76,3 +76,15 @@ pub(crate) fn halves_mut(words: &mut [u64]) -> &mut [u32] {
     // SAFETY: as `halves`, and `words` is borrowed exclusively.
     unsafe { core::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), 2 * words.len()) }
 }
+
+/// Words as their 16-bit quarters, the lowest of each first, to write.
+pub(crate) fn quarters_mut(words: &mut [u64]) -> &mut [u16] {
+    const {
+        assert!(
+            cfg!(target_endian = "little"),
+            "the lowest quarter comes first in memory"
+        )
+    };
+    // SAFETY: a word is four quarters without padding, any bits are valid, and `words` is borrowed exclusively.
+    unsafe { core::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), 4 * words.len()) }
+}

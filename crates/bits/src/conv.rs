@@ -95,28 +95,52 @@ impl Conv {
         bias: Option<&[i32]>,
         pad: i32,
     ) -> Self {
+        let channels = geometry.channels / geometry.groups;
+        let run = channels.div_ceil(32);
+        let depth = geometry.kernel[0] * geometry.kernel[1] * run;
+        let (mut signs, mut masks) = (Vec::new(), Vec::new());
+        for at in 0..geometry.rows * depth {
+            let (ky, kx, word) = conv_element(&geometry, run, at % depth);
+            let (mut sign, mut mask) = (0, 0);
+            for bit in 0..32.min(channels - 32 * word) {
+                let weight = weight(at / depth, ky, kx, 32 * word + bit);
+                sign |= u32::from(weight > 0) << bit;
+                mask |= u32::from(weight != 0) << bit;
+            }
+            signs.push(sign);
+            masks.push(mask);
+        }
+        Self::packed_bits(isa, geometry, [&signs, &masks], bias, pad)
+    }
+
+    /// As [`Conv::bits`], of packed weights, `[rows][kh][kw][ceil(group's channels / 32)]` words: in the first plane
+    /// bits of +1, in the second bits of weights that are not zero.
+    pub(crate) fn packed_bits(
+        isa: Isa,
+        geometry: Geometry,
+        planes: [&[u32]; 2],
+        bias: Option<&[i32]>,
+        pad: i32,
+    ) -> Self {
         assert!(Self::takes_bits(&geometry), "groups of whole words");
         let channels = geometry.channels / geometry.groups;
         let run = channels.div_ceil(32);
         let mut conv = Conv::empty(isa, geometry, Operand::Bits, run);
-        conv.mask = AlignedWords::zeros(conv.weights.len());
-        let mut is_masked = false;
-        conv.fill(|row, element| {
-            let (ky, kx, word) = conv_element(&conv.geometry, run, element);
-            let (mut sign, mut mask) = (0, 0);
-            for bit in 0..32.min(channels - 32 * word) {
-                let weight = weight(row, ky, kx, 32 * word + bit);
-                sign |= u32::from(weight > 0) << bit;
-                mask |= u32::from(weight != 0) << bit;
-                is_masked |= weight == 0;
-            }
-            (sign, mask)
-        })
-        .store(&mut conv);
-        if !is_masked {
-            conv.mask = AlignedWords::zeros(0);
+        let [signs, masks] = planes;
+        let n = conv.geometry.rows * conv.depth;
+        assert_eq!([signs.len(), masks.len()], [n, n], "words of the weights");
+        let last = u32::MAX >> (32 * run - channels);
+        let is_masked = masks.chunks_exact(run).any(|tap| {
+            let (end, whole) = tap.split_last().expect("a tap has at least one word");
+            *end != last || whole.iter().any(|&mask| mask != u32::MAX)
+        });
+        if is_masked {
+            conv.mask = AlignedWords::zeros(conv.weights.len());
         }
-        conv.base = conv.bit_bases(weight, bias, pad);
+        let depth = conv.depth;
+        conv.fill(|row, element| (signs[row * depth + element], masks[row * depth + element]))
+            .store(&mut conv);
+        conv.base = conv.bit_bases(planes, bias, pad);
         conv.list_elements();
         conv
     }
@@ -324,25 +348,26 @@ impl Conv {
     }
 
     /// `[class][row]`: the sum when no bit differs, with what padding and bias add.
-    fn bit_bases(&self, weight: WeightAt<'_, i32>, bias: Option<&[i32]>, pad: i32) -> Vec<i32> {
-        let Geometry {
-            kernel,
-            rows,
-            channels,
-            groups,
-            ..
-        } = self.geometry;
+    fn bit_bases(&self, planes: [&[u32]; 2], bias: Option<&[i32]>, pad: i32) -> Vec<i32> {
+        let Geometry { kernel, rows, .. } = self.geometry;
+        let count = |words: &[u32]| {
+            words
+                .iter()
+                .map(|word| word.count_ones() as i32)
+                .sum::<i32>()
+        };
         let stride = rows + SLACK;
         let mut base = vec![0; self.rects.len() * stride];
         for row in 0..rows {
-            let mut taps = Vec::with_capacity(kernel[0] * kernel[1]);
-            for ky in 0..kernel[0] {
-                for kx in 0..kernel[1] {
-                    let weights =
-                        (0..channels / groups).map(|channel| weight(row, ky, kx, channel));
-                    taps.push(weights.fold((0, 0), |(sum, active), w| (sum + w, active + w.abs())));
-                }
-            }
+            let [signs, masks] = planes.map(|words| &words[row * self.depth..][..self.depth]);
+            let taps = signs
+                .chunks_exact(self.run)
+                .zip(masks.chunks_exact(self.run));
+            let taps = taps.map(|(sign, mask)| {
+                let (positive, active) = (count(sign), count(mask));
+                (2 * positive - active, active)
+            });
+            let taps: Vec<(i32, i32)> = taps.collect();
             for (class, rect) in self.rects.iter().enumerate() {
                 let mut sum = bias.map_or(0, |bias| bias[row]);
                 for ky in 0..kernel[0] {

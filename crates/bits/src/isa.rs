@@ -111,6 +111,21 @@ impl Isa {
     }
 }
 
+impl Isa {
+    /// Whether the tier's registers can be used with fused multiplications.
+    pub(crate) fn has_fused(self) -> bool {
+        match self.tier {
+            Tier::Avx2 | Tier::Avx512 => has_fma(),
+            _ => false,
+        }
+    }
+
+    /// Whether the tier's registers can be used with products of bfloat16 pairs.
+    pub(crate) fn has_bfloat16(self) -> bool {
+        self.tier == Tier::Avx512 && has_avx512bf16()
+    }
+}
+
 impl fmt::Debug for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Isa({})", self.name())
@@ -168,6 +183,26 @@ fn has_avx512() -> bool {
         && std::is_x86_feature_detected!("avx512vbmi")
         && std::is_x86_feature_detected!("avx512vpopcntdq")
         && std::is_x86_feature_detected!("avx512vnni")
+}
+
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+fn has_fma() -> bool {
+    std::is_x86_feature_detected!("fma")
+}
+
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+fn has_avx512bf16() -> bool {
+    std::is_x86_feature_detected!("avx512bf16")
+}
+
+#[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+fn has_fma() -> bool {
+    cfg!(all(target_arch = "x86_64", target_feature = "fma"))
+}
+
+#[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+fn has_avx512bf16() -> bool {
+    cfg!(all(target_arch = "x86_64", target_feature = "avx512bf16"))
 }
 
 #[cfg(not(all(target_arch = "x86_64", feature = "std")))]

@@ -38,10 +38,18 @@ pub enum Kernel {
     Chain,
     /// [`crate::chain::FloatWindow::run`]: pools and depthwise convolutions.
     FloatWindow,
+    /// [`crate::train_conv::FloatConv::product`], of both precisions.
+    TrainProduct,
+    /// [`crate::train_conv::FloatConv::input_gradient`], of both precisions.
+    TrainInputGradient,
+    /// [`crate::train_conv::weight_gradient`], of both precisions.
+    TrainWeightGradient,
+    /// [`crate::train_conv::SignConv::product`].
+    TrainSigns,
 }
 
 /// Every kernel.
-pub const KERNELS: [Kernel; 16] = [
+pub const KERNELS: [Kernel; 20] = [
     Kernel::PackSigns,
     Kernel::PackNonzero,
     Kernel::UnpackSigns,
@@ -58,4 +66,8 @@ pub const KERNELS: [Kernel; 16] = [
     Kernel::ConvFloats,
     Kernel::Chain,
     Kernel::FloatWindow,
+    Kernel::TrainProduct,
+    Kernel::TrainInputGradient,
+    Kernel::TrainWeightGradient,
+    Kernel::TrainSigns,
 ];

@@ -20,6 +20,8 @@ pub mod chain;
 pub mod conv;
 pub mod dense;
 mod dispatch;
+mod float_taps;
+mod float_unit;
 // Other machines have only the scalar twins, and leave most of the algorithms unused.
 #[cfg_attr(
     not(any(
@@ -38,6 +40,7 @@ mod panels;
 pub mod peak;
 pub mod sliced;
 pub mod train;
+pub mod train_conv;
 #[cfg_attr(
     not(any(
         target_arch = "x86_64",

@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use onebit_bits::Isa;
-use onebit_model::net::{Activation, Net};
-use onebit_model::program::{Op, Program, ValueId};
+use onebit_compile::counterparts;
+use onebit_model::check_net::NetTypes;
+use onebit_model::net::Net;
+use onebit_model::program::{Kind, Program, ValueId};
 use onebit_model::{Evaluation, Evaluator, ProgramTypes, Tensor, interpret_all};
 use onebit_run::{Plan, PlanOptions, Session};
 
@@ -40,7 +42,8 @@ pub struct Subject<'a> {
 pub struct Agreement {
     /// How many examples were compared.
     pub n_examples: usize,
-    /// Layers of the Net that have no counterpart in the Program (removed channels), by name.
+    /// Layers of bits or codes of the Net without a counterpart in the Program (removed channels, pools that
+    /// moved), by name.
     pub not_compared: Vec<String>,
     /// The interpreter's answers, which are everyone's.
     pub answers: Answers,
@@ -110,15 +113,15 @@ pub fn compare(
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Result<Agreement, Box<Disagreement>>, Failure> {
     let fail = |error: &dyn fmt::Display| Failure::Failed(error.to_string());
-    let links = match subject.net {
-        Some(net) => Some(Links::new(net, subject)?),
-        None => None,
-    };
     let evaluator = subject
         .net
         .map(Evaluator::new)
         .transpose()
         .map_err(|error| fail(&error))?;
+    let links = match subject.net.zip(evaluator.as_ref()) {
+        Some((net, evaluator)) => Some(Links::new(net, evaluator.types(), subject)?),
+        None => None,
+    };
     let isas: Vec<Isa> = engines
         .iter()
         .filter_map(|engine| {
@@ -329,15 +332,13 @@ fn compare_values(
 
 /// Which value of the Program is which value of the Net.
 struct Links {
-    // Of the first layer's operand.
-    encoded: Option<ValueId>,
-    // One per layer of the Net.
-    outputs: Vec<Option<ValueId>>,
+    // Indexed by the Net's value numbers.
+    counterparts: Vec<Option<ValueId>>,
     not_compared: Vec<String>,
 }
 
 impl Links {
-    fn new(net: &Net, subject: &Subject<'_>) -> Result<Links, Failure> {
+    fn new(net: &Net, net_types: &NetTypes, subject: &Subject<'_>) -> Result<Links, Failure> {
         let Subject { program, types, .. } = subject;
         if net.input.kind != program.input.kind
             || net.input.n_elements() != program.input.n_elements()
@@ -347,35 +348,19 @@ impl Links {
                 net.input, program.input
             ));
         }
-        let id_of = |wanted: &str| {
-            program
-                .nodes
-                .iter()
-                .position(|node| node.name == wanted)
-                .map(|idx| ValueId(idx + 1))
+        let counterparts = counterparts((net, net_types), (program, types));
+        // Sums and what is folded into thresholds are compared by their effect; bits and codes should stay.
+        let is_missing = |layer_idx: &usize| {
+            let id = ValueId(layer_idx + 1);
+            let is_answer = matches!(net_types.of(id).kind, Kind::Bits | Kind::Levels(_));
+            is_answer && counterparts[id.0].is_none()
         };
-        let is_dense = |node: &&onebit_model::program::Node| matches!(node.op, Op::Dense { .. });
-        let encoded = program
-            .nodes
-            .iter()
-            .find(is_dense)
-            .map(|node| node.inputs[0]);
-        let mut not_compared = Vec::new();
-        let mut outputs = Vec::new();
-        for layer in &net.layers {
-            let id = match layer.activation {
-                Activation::Scores => Some(scores(program)),
-                Activation::Sign => id_of(&format!("{}.sign", layer.name))
-                    .filter(|id| types.of(*id).n_elements() == layer.weights.n_rows()),
-            };
-            if id.is_none() {
-                not_compared.push(layer.name.clone());
-            }
-            outputs.push(id);
-        }
+        let not_compared = (0..net.layers.len())
+            .filter(is_missing)
+            .map(|layer_idx| net.layers[layer_idx].name.clone())
+            .collect();
         Ok(Links {
-            encoded,
-            outputs,
+            counterparts,
             not_compared,
         })
     }
@@ -387,14 +372,9 @@ impl Links {
         net: &Evaluation,
         values: &[Tensor],
     ) -> Result<(), Box<Disagreement>> {
-        let encoded = self.encoded.map(|id| (id, &net.encoded));
-        let outputs = self
-            .outputs
-            .iter()
-            .zip(&net.layers)
-            .filter_map(|(id, layer)| id.map(|id| (id, &layer.output)));
-        for (id, expected) in encoded.into_iter().chain(outputs) {
-            let found = &values[id.0];
+        for (net_id, id) in self.counterparts.iter().enumerate() {
+            let Some(id) = *id else { continue };
+            let (found, expected) = (&values[id.0], net.value(ValueId(net_id)));
             if let Some(neuron) = found.first_difference(expected) {
                 return Err(Box::new(Disagreement {
                     between: ("interpreter".into(), "net".into()),
@@ -406,19 +386,6 @@ impl Links {
             }
         }
         Ok(())
-    }
-}
-
-/// The Program's scores: its answer, or what its final argmax reads.
-fn scores(program: &Program) -> ValueId {
-    match program
-        .output
-        .0
-        .checked_sub(1)
-        .map(|idx| &program.nodes[idx])
-    {
-        Some(node) if matches!(node.op, Op::Argmax) => node.inputs[0],
-        _ => program.output,
     }
 }
 

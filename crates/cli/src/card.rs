@@ -52,9 +52,10 @@ pub fn markdown(job: &Job<'_>, finished: &Finished) -> String {
 
 /// One sentence: what the net is and how good it is.
 pub fn summary(job: &Job<'_>, finished: &Finished) -> String {
-    let norm = match job.recipe.model.norm {
-        Norm::Batch => "batch norm folded into thresholds",
-        Norm::None => "no batch norm",
+    let norm = match job.recipe.model.as_ref().map(|model| model.norm) {
+        Some(Norm::Batch) => "batch norm folded into thresholds",
+        Some(Norm::None) => "no batch norm",
+        None => "trained from a list of layers",
     };
     format!(
         "A {} network of single bits for `{}`: {}, {norm}. It gets {} of the test split right.",
@@ -157,7 +158,11 @@ fn input(input: &Input) -> String {
         }
         Input::Thermometer { cuts } => format!("thermometer inputs with {} cuts", cuts.len()),
         Input::Quantiles { levels } => format!("{levels} quantiles of each feature as inputs"),
-        Input::Levels => "8-bit inputs".into(),
+        Input::ChannelThermometer { cuts } => {
+            format!("thermometer inputs with {} cuts as channels", cuts.len())
+        }
+        Input::Levels { normalise: false } => "8-bit inputs".into(),
+        Input::Levels { normalise: true } => "8-bit inputs scaled to -1 to 1".into(),
     }
 }
 

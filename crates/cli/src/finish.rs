@@ -8,6 +8,7 @@ use std::path::Path;
 
 use onebit_compile::{Options, compile};
 use onebit_data::Dataset;
+use onebit_model::net::LayerOp;
 use onebit_model::program::Program;
 use onebit_model::{bnn, net_to_bytes, verify};
 use onebit_train::fit::{EpochRecord, Outcome, TestReport, tally};
@@ -192,24 +193,31 @@ pub fn stages(job: &Job<'_>) -> Table {
     table
 }
 
-/// The topology for people: `784-1024-10`.
+/// The topology for people: `784-1024-10`, with convolutions as `64C3` (rows, kernel) and max pools as `MP2`.
 pub fn topology(job: &Job<'_>) -> String {
-    let mut sizes = Vec::new();
-    if let Some(first) = job.outcome.net.layers.first() {
-        sizes.push(first.weights.n_cols());
+    let net = &job.outcome.net;
+    let axes: Vec<String> = net.input.shape.iter().map(usize::to_string).collect();
+    let mut sizes = vec![axes.join("x")];
+    for layer in &net.layers {
+        match &layer.op {
+            LayerOp::Dense { weights, .. } => {
+                if sizes.len() == 1 {
+                    sizes = vec![weights.n_cols().to_string()];
+                }
+                sizes.push(weights.n_rows().to_string());
+            }
+            LayerOp::Conv2d(conv) => {
+                sizes.push(format!(
+                    "{}C{}",
+                    conv.weights.n_rows(),
+                    conv.window.kernel[0]
+                ));
+            }
+            LayerOp::MaxPool(window) => sizes.push(format!("MP{}", window.kernel[0])),
+            _ => {}
+        }
     }
-    sizes.extend(
-        job.outcome
-            .net
-            .layers
-            .iter()
-            .map(|layer| layer.weights.n_rows()),
-    );
-    sizes
-        .iter()
-        .map(usize::to_string)
-        .collect::<Vec<_>>()
-        .join("-")
+    sizes.join("-")
 }
 
 /// What is left on the disk, for people.

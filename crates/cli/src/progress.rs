@@ -158,6 +158,8 @@ pub fn title(kind: StageKind, phase: usize, n_stages: usize) -> String {
 pub fn kind_name(kind: StageKind) -> &'static str {
     match kind {
         StageKind::Compress => "compress",
+        StageKind::Real => "real",
+        StageKind::BinaryActivations => "binary activations",
         StageKind::Bitwise => "bitwise",
         StageKind::Float => "float",
     }

@@ -124,7 +124,9 @@ fn layer(program: &Program, idx: usize, types: &ProgramTypes) -> LayerStatistics
                 reach(program, types, operand, channel)
             }));
         }
-        Op::Prelu { .. } | Op::Rprelu { .. } => found.f32_bytes = found.bytes,
+        Op::Prelu { .. } | Op::Rprelu { .. } | Op::GroupNorm(_) => {
+            found.f32_bytes = found.bytes;
+        }
         _ => {}
     }
     found.work.bytes = found.bytes;
@@ -154,6 +156,7 @@ pub fn op_name(op: &Op) -> &'static str {
         Op::MaxPool(_) => "max_pool",
         Op::AvgPool { .. } => "avg_pool",
         Op::GlobalAvgPool => "global_avg_pool",
+        Op::GroupNorm(_) => "group_norm",
         Op::Softmax => "softmax",
         Op::Argmax => "argmax",
     }
@@ -180,6 +183,7 @@ fn constant_bytes(op: &Op) -> u64 {
         Op::Affine { scale, .. } => 8 * scale.len() as u64,
         Op::Prelu { slope } => 4 * slope.len() as u64,
         Op::Rprelu { slope, .. } => 12 * slope.len() as u64,
+        Op::GroupNorm(norm) => 8 * norm.gamma.len() as u64,
         _ => 0,
     }
 }
@@ -231,6 +235,8 @@ fn element_work(op: &Op, input: &Type, output: &Type) -> Work {
         Op::MaxPool(window) => ints(taps(window)),
         Op::AvgPool { window, .. } => sums(taps(window)),
         Op::GlobalAvgPool => sums(n_in),
+        // Mean and variance, then the deviation, its quotient, gain and offset.
+        Op::GroupNorm(_) => floats(3 * n_in, 3 * n_in),
         // The polynomial of the exponential and the division.
         Op::Softmax => floats(2 * n_in, 9 * n_in),
         Op::Argmax => ints(n_in),

@@ -5,7 +5,7 @@
 //! their operands. Where sums round many times the bounds are wide, but they hold.
 
 use onebit_model::ProgramTypes;
-use onebit_model::program::{Kind, Node, Op, Program, ValueId};
+use onebit_model::program::{GroupNorm, Kind, Node, Op, Program, ValueId};
 use onebit_model::scalar;
 use onebit_model::weights::Weights;
 
@@ -79,6 +79,7 @@ fn of_node(node: &Node, found: &[Option<Bounds>]) -> Option<Bounds> {
             };
             around((0..slope.len()).flat_map(of_channel))
         }
+        Op::GroupNorm(norm) => of_group_norm(norm, magnitude(x)),
         Op::Add => {
             let y = operand(1)?;
             around([x.low + y.low, x.high + y.high])
@@ -121,6 +122,20 @@ fn of_product(weights: &Weights, magnitude: f64) -> Option<Bounds> {
     };
     let greatest = (0..weights.n_rows()).map(row_sum).fold(0.0, f64::max);
     within(greatest * magnitude)
+}
+
+/// The bounds of group-normalised elements of at most this magnitude.
+fn of_group_norm(norm: &GroupNorm, magnitude: f64) -> Option<Bounds> {
+    // A mean is at most `MAX_GROWTH` times its elements; the variance is not below zero.
+    let deviation = (1.0 + MAX_GROWTH) * magnitude;
+    within(deviation * deviation)?;
+    let least_root = f64::from(norm.eps).sqrt();
+    if least_root == 0.0 {
+        return None;
+    }
+    let greatest = |list: &[f32]| list.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+    let gained = deviation / least_root * f64::from(greatest(&norm.gamma));
+    within(gained + f64::from(greatest(&norm.beta)))
 }
 
 fn magnitude(x: Bounds) -> f64 {

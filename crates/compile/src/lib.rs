@@ -8,7 +8,7 @@
 //!
 //! | pass | what it does | by default |
 //! |---|---|---|
-//! | [`pool_after_threshold`](passes::pool_after_threshold) | pools bits instead of the numbers before their threshold | on |
+//! | [`pool_after_threshold`](passes::pool_after_threshold) | pools bits or codes instead of the numbers before their comparison | on |
 //! | [`fold_thresholds`](passes::fold_thresholds) | compares integers where real ops stood before a threshold | on |
 //! | [`dead_nodes`](passes::dead_nodes) | removes nodes that do not reach the answer | on |
 //! | [`direction`](passes::direction) | negates weight rows so that no threshold is flipped | on |
@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod bounds;
+mod counterparts;
 mod fold;
 mod lower;
 pub mod passes;
@@ -28,6 +29,7 @@ use onebit_model::program::Program;
 use onebit_model::{VerifyErrors, verify};
 use thiserror::Error;
 
+pub use counterparts::counterparts;
 pub use fold::{Folded, canonical, fold_monotone};
 pub use lower::{LowerError, lower};
 pub use passes::ChannelMap;

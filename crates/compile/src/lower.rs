@@ -1,20 +1,16 @@
-//! Lowering: a Net becomes the Program that computes the same bit for bit.
+//! Lowering: a Net becomes the Program that computes the same bit for bit, one node for each layer.
 //!
-//! The encoder becomes thresholds, codes and planes; a layer becomes a `dense` of the layer's name,
-//! followed by `NAME.sign`, the threshold into which bias, norm and sign fold, or by `NAME.norm`,
-//! the affine of normed scores. Making the Program smaller is left to the passes.
-//!
-//! The Program keeps the shape of the Net's input; `dense`, `planes` and `concat` read their
-//! operands flattened in row-major, channels-last order, so no op is needed for flattening.
+//! The encoder becomes thresholds, codes and planes under names of its own. A layer becomes a node of its
+//! name: a norm the affine of its factors, a sign a threshold at zero, heaviside and quantize the cuts at which
+//! their answer changes, and everything else the op of its name. Folding these into integer comparisons and
+//! making the Program smaller is left to the passes.
 
 use onebit_model::builder::ProgramBuilder;
-use onebit_model::net::{Activation, BatchNorm, Encoder, Layer, Net};
-use onebit_model::program::{Cuts, Kind, Program, ValueId};
-use onebit_model::{VerifyErrors, check_net};
+use onebit_model::check_net::NetTypes;
+use onebit_model::net::{Encoder, LayerOp, Net};
+use onebit_model::program::{Cuts, Kind, Op, Program, ThresholdValues, Thresholds, Type, ValueId};
+use onebit_model::{VerifyErrors, check_net, scalar};
 use thiserror::Error;
-
-use crate::fold::{Folded, fold_monotone};
-use crate::reach::Reach;
 
 /// Why a Net cannot be lowered.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -29,21 +25,78 @@ pub enum LowerError {
 
 /// Lowers a Net.
 pub fn lower(net: &Net) -> Result<Program, LowerError> {
-    check_net(net).map_err(LowerError::Net)?;
+    let types = check_net(net).map_err(LowerError::Net)?;
     let mut builder = ProgramBuilder::new(&net.name, net.input.kind, &net.input.shape);
     for (key, text) in &net.notes {
         builder.note(key, text);
     }
-    let (mut x, mut kind) = lower_encoder(net, &mut builder);
+    // Indexed by the Net's value numbers.
+    let mut values = vec![lower_encoder(net, &mut builder)];
     for layer in &net.layers {
-        x = lower_layer(layer, x, kind, &mut builder);
-        kind = Kind::Bits;
+        let inputs: Vec<ValueId> = layer.inputs.iter().map(|id| values[id.0]).collect();
+        let op = lower_op(&layer.op, &types, layer.inputs[0]);
+        values.push(builder.node(&layer.name, op, &inputs));
     }
-    builder.finish(x).map_err(LowerError::Program)
+    builder
+        .finish(values[net.layers.len()])
+        .map_err(LowerError::Program)
 }
 
-/// Appends the encoder; gives the first layer's operand and its kind.
-fn lower_encoder(net: &Net, builder: &mut ProgramBuilder) -> (ValueId, Kind) {
+/// The op of a layer whose first operand is this value of the Net.
+fn lower_op(op: &LayerOp, types: &NetTypes, x: ValueId) -> Op {
+    let Type { kind, shape } = types.of(x);
+    match op {
+        LayerOp::Norm(norm) => {
+            let factors = |channel| norm.scale_shift(channel, f32::sqrt);
+            let (scale, shift) = (0..norm.gamma.len()).map(factors).unzip();
+            Op::Affine { scale, shift }
+        }
+        LayerOp::Sign => {
+            let n_channels = shape[shape.len() - 1];
+            let at = match kind {
+                Kind::Real => ThresholdValues::Real(vec![0.0; n_channels]),
+                _ => ThresholdValues::Int(vec![0; n_channels]),
+            };
+            let flip = vec![false; n_channels];
+            Op::Threshold(Thresholds { at, flip })
+        }
+        LayerOp::Heaviside => {
+            let cuts = match kind {
+                // The least number above zero.
+                Kind::Real => Cuts::Real(vec![f32::from_bits(1)]),
+                _ => Cuts::Int(vec![1]),
+            };
+            Op::Quantize { bits: 1, cuts }
+        }
+        &LayerOp::Quantize { bits } => Op::Quantize {
+            bits,
+            cuts: Cuts::Real(code_cuts(bits)),
+        },
+        _ => op
+            .program_op()
+            .expect("the layers without an op of their name are above"),
+    }
+}
+
+/// The least number of each code above 0. Codes never fall as numbers rise, and between 0 and 1 the bits of
+/// numbers have the order of the numbers, so each cut is searched among those.
+fn code_cuts(bits: u8) -> Vec<f32> {
+    let cut = |code: u8| {
+        let (mut below, mut reached) = (0.0f32.to_bits(), 1.0f32.to_bits());
+        while reached - below > 1 {
+            let middle = below + (reached - below) / 2;
+            match scalar::dorefa_code(f32::from_bits(middle), bits) >= code {
+                true => reached = middle,
+                false => below = middle,
+            }
+        }
+        f32::from_bits(reached)
+    };
+    (1..=u8::MAX >> (8 - bits)).map(cut).collect()
+}
+
+/// Appends the encoder; gives the first layers' operand.
+fn lower_encoder(net: &Net, builder: &mut ProgramBuilder) -> ValueId {
     let x = builder.input();
     let n_channels = *net
         .input
@@ -52,30 +105,28 @@ fn lower_encoder(net: &Net, builder: &mut ProgramBuilder) -> (ValueId, Kind) {
         .expect("check_net: a shape has an axis");
     let same_for_all = |at: u8| vec![i32::from(at); n_channels];
     match &net.encoder {
-        Encoder::Sign { at } => (
-            builder.threshold("encoder.sign", x, same_for_all(*at)),
-            Kind::Bits,
-        ),
+        Encoder::Sign { at } => builder.threshold("encoder.sign", x, same_for_all(*at)),
         Encoder::ZeroOne { at } => {
             let cuts = Cuts::Int(vec![i32::from(*at)]);
-            (
-                builder.quantize("encoder.levels", x, 1, cuts),
-                Kind::Levels(1),
-            )
+            builder.quantize("encoder.levels", x, 1, cuts)
         }
-        Encoder::FixedPoint { bits: 8 } => (builder.planes("encoder.planes", x), Kind::Bits),
+        Encoder::FixedPoint { bits: 8 } => builder.planes("encoder.planes", x),
         Encoder::FixedPoint { bits } => {
             // Dropping the low bits of a pixel counts how many multiples of 2^(8 - bits) it has reached.
             let cuts = (1..1i32 << bits).map(|code| code << (8 - bits)).collect();
             let codes = builder.quantize("encoder.levels", x, *bits, Cuts::Int(cuts));
-            (builder.planes("encoder.planes", codes), Kind::Bits)
+            builder.planes("encoder.planes", codes)
         }
-        Encoder::Thermometer { cuts } => {
+        Encoder::Thermometer { cuts } | Encoder::ChannelThermometer { cuts } => {
             let node = |(idx, cut): (usize, &u8)| {
                 builder.threshold(&format!("encoder.cut{idx}"), x, same_for_all(*cut))
             };
             let planes: Vec<ValueId> = cuts.iter().enumerate().map(node).collect();
-            (join(&planes, builder), Kind::Bits)
+            match net.encoder {
+                Encoder::Thermometer { .. } => join(&planes, net.input.shape.len(), builder),
+                _ if planes.len() == 1 => planes[0],
+                _ => builder.concat_channels("encoder.planes", &planes),
+            }
         }
         Encoder::RealThermometer { cuts } => {
             let node = |(idx, row): (usize, &Vec<f32>)| {
@@ -83,49 +134,45 @@ fn lower_encoder(net: &Net, builder: &mut ProgramBuilder) -> (ValueId, Kind) {
                 builder.threshold_real(&format!("encoder.cut{idx}"), x, row.clone(), flip)
             };
             let planes: Vec<ValueId> = cuts.iter().enumerate().map(node).collect();
-            (join(&planes, builder), Kind::Bits)
+            join(&planes, net.input.shape.len(), builder)
         }
-        Encoder::Levels => (x, net.input.kind),
+        Encoder::Levels => x,
     }
 }
 
-fn join(planes: &[ValueId], builder: &mut ProgramBuilder) -> ValueId {
+/// All planes flattened, one after the other.
+fn join(planes: &[ValueId], rank: usize, builder: &mut ProgramBuilder) -> ValueId {
     match planes {
-        [only] => *only,
+        [only] if rank == 1 => *only,
         _ => builder.concat("encoder.planes", planes),
     }
 }
 
-/// Appends a layer; gives its output.
-fn lower_layer(layer: &Layer, x: ValueId, kind: Kind, builder: &mut ProgramBuilder) -> ValueId {
-    let acc = builder.dense(&layer.name, x, layer.weights.clone(), layer.bias.clone());
-    match (layer.activation, &layer.norm) {
-        (Activation::Sign, norm) => {
-            let fold = |row| fold_channel(layer, norm.as_ref(), row, kind);
-            let folded: Vec<Folded> = (0..layer.weights.n_rows()).map(fold).collect();
-            let at = folded.iter().map(|folded| folded.at).collect();
-            let flip = folded.iter().map(|folded| folded.flip).collect();
-            builder.threshold_flip(&format!("{}.sign", layer.name), acc, at, flip)
-        }
-        (Activation::Scores, Some(norm)) => {
-            let factors = |row| norm.scale_shift(row, f32::sqrt);
-            let (scale, shift) = (0..layer.weights.n_rows()).map(factors).unzip();
-            builder.affine(&format!("{}.norm", layer.name), acc, scale, shift)
-        }
-        (Activation::Scores, None) => acc,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The threshold of one output with norm and sign.
-fn fold_channel(layer: &Layer, norm: Option<&BatchNorm>, row: usize, operand: Kind) -> Folded {
-    let bias = layer.bias.as_ref().map_or(0, |bias| bias[row]);
-    let reach = Reach::of_row(&layer.weights, row, bias, operand)
-        .expect("check_net: layers read bits or levels and sums stay below 2^24");
-    match norm {
-        None => fold_monotone(reach, |acc| acc >= 0),
-        Some(norm) => {
-            let (scale, shift) = norm.scale_shift(row, f32::sqrt);
-            fold_monotone(reach, |acc| acc as f32 * scale + shift >= 0.0)
+    /// The neighbours of a positive number.
+    fn around(x: f32) -> [f32; 3] {
+        [x.to_bits() - 1, x.to_bits(), x.to_bits() + 1].map(f32::from_bits)
+    }
+
+    #[test]
+    fn cuts_are_where_the_code_changes() {
+        for bits in 1..=8u8 {
+            let cuts = code_cuts(bits);
+            assert_eq!(cuts.len(), (1 << bits) - 1);
+            let code = |x: f32| cuts.iter().filter(|&&cut| x >= cut).count();
+            let mut numbers: Vec<f32> = cuts.iter().flat_map(|&cut| around(cut)).collect();
+            numbers.extend((0..=4096).map(|step| step as f32 / 2048.0 - 0.5));
+            numbers.extend([f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -0.0, f32::MAX]);
+            for x in numbers {
+                // The formula of `LayerOp::Quantize`, written out.
+                let t = if x > 0.0 { x } else { 0.0 };
+                let t = if t < 1.0 { t } else { 1.0 };
+                let expected = (t * ((1 << bits) - 1) as f32 + 0.5).trunc();
+                assert_eq!(code(x) as f32, expected, "{bits} bits, {x}");
+            }
         }
     }
 }

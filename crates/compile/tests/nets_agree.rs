@@ -1,15 +1,21 @@
 //! Lowering and the passes against the Net's own evaluation, bit for bit.
 
-use onebit_compile::{Options, compile, lower, optimize_with_map};
-use onebit_model::net::{Activation, BatchNorm, Encoder, Layer, Net};
-use onebit_model::program::{Kind, Op, Program, ThresholdValues, Type};
+use std::path::Path;
+
+use onebit_compile::{Options, compile, counterparts, lower, optimize_with_map};
+use onebit_model::net::{BatchNorm, Encoder, Layer, LayerOp, Net};
+use onebit_model::program::{Kind, Op, Program, ThresholdValues, Type, ValueId};
 use onebit_model::weights::{BitMatrix, Weights};
-use onebit_model::{Evaluator, Tensor, interpret, interpret_all, verify};
+use onebit_model::{
+    Evaluation, Evaluator, Tensor, bnn, interpret, interpret_all, net_from_bytes, verify,
+};
 use onebit_testkit::{
-    Random, random_conv_program, random_input, random_net, random_program, random_tensor,
+    Random, random_conv_program, random_dense_net, random_graph_net, random_input, random_net,
+    random_program, random_tensor,
 };
 
 const N_NETS: u64 = 250;
+const N_GRAPHS: u64 = 500;
 const N_IMAGES: u64 = 6;
 
 /// The value of the node of this name.
@@ -22,92 +28,144 @@ fn value<'a>(program: &Program, values: &'a [Tensor], name: &str) -> &'a Tensor 
     &values[node_idx + 1]
 }
 
-#[test]
-fn a_lowered_net_agrees_with_its_evaluation_layer_by_layer() {
-    for seed in 0..N_NETS {
-        let net = random_net(seed);
-        let program = lower(&net).unwrap();
-        let types = verify(&program).unwrap();
-        let evaluator = Evaluator::new(&net).unwrap();
-        for image in 0..N_IMAGES {
-            let input = random_tensor(&net.input, seed * 100 + image);
-            let evaluation = evaluator.evaluate(&input);
-            let values = interpret_all(&program, &types, &input);
-            let first = program
-                .nodes
-                .iter()
-                .find(|node| node.name == "fc0")
-                .unwrap();
-            let encoded = &values[first.inputs[0].0];
-            assert_eq!(
-                encoded.first_difference(&evaluation.encoded),
-                None,
-                "seed {seed} encoder"
-            );
-            for (layer, expected) in net.layers.iter().zip(&evaluation.layers) {
-                let acc = value(&program, &values, &layer.name);
-                assert_eq!(
-                    acc,
-                    &Tensor::Int(expected.acc.clone()),
-                    "seed {seed} {}",
-                    layer.name
-                );
-                let output = match (layer.activation, &layer.norm) {
-                    (Activation::Sign, _) => format!("{}.sign", layer.name),
-                    (Activation::Scores, Some(_)) => format!("{}.norm", layer.name),
-                    (Activation::Scores, None) => layer.name.clone(),
-                };
-                let found = value(&program, &values, &output);
-                let difference = found.first_difference(&expected.output);
-                assert_eq!(difference, None, "seed {seed} {output} image {image}");
-            }
-            let answer = &values[program.output.0];
-            assert_eq!(answer.first_difference(evaluation.scores()), None);
+/// Compares every value of the Net that has a counterpart; how many these are.
+fn compare(
+    net: &Net,
+    evaluation: &Evaluation,
+    counterparts: &[Option<ValueId>],
+    values: &[Tensor],
+) -> usize {
+    let pairs = counterparts.iter().enumerate();
+    let pairs: Vec<(ValueId, ValueId)> = pairs
+        .filter_map(|(idx, id)| id.map(|id| (ValueId(idx), id)))
+        .collect();
+    for (of_net, of_program) in &pairs {
+        let difference = values[of_program.0].first_difference(evaluation.value(*of_net));
+        assert_eq!(difference, None, "{} value {of_net:?}", net.name);
+    }
+    assert_eq!(pairs[pairs.len() - 1].0.0, net.layers.len(), "the scores");
+    pairs.len()
+}
+
+fn a_lowered_net_agrees(net: &Net, seed: u64) {
+    let program = lower(net).unwrap();
+    let types = verify(&program).unwrap();
+    let evaluator = Evaluator::new(net).unwrap();
+    let n_before = program.nodes.len() - net.layers.len();
+    for image in 0..N_IMAGES {
+        let input = random_tensor(&net.input, seed * 100 + image);
+        let evaluation = evaluator.evaluate(&input);
+        let values = interpret_all(&program, &types, &input);
+        for id in (0..=net.layers.len()).map(ValueId) {
+            let found = &values[n_before + id.0];
+            let expected = evaluation.value(id);
+            assert_eq!(types.of(ValueId(n_before + id.0)), evaluator.types().of(id));
+            let difference = found.first_difference(expected);
+            assert_eq!(difference, None, "{} value {id:?} image {image}", net.name);
         }
+        assert_eq!(program.output.0, n_before + net.layers.len());
     }
 }
 
 #[test]
-fn compiled_nets_agree_with_every_pass_on_and_off() {
+fn a_lowered_net_agrees_with_its_evaluation_layer_by_layer() {
     for seed in 0..N_NETS {
+        a_lowered_net_agrees(&random_dense_net(seed), seed);
+    }
+    for seed in 0..N_GRAPHS {
+        a_lowered_net_agrees(&random_graph_net(seed), seed);
+    }
+}
+
+/// All pairs of the passes that change channels or signs.
+fn option_sets() -> [Options; 5] {
+    let with = |direction, constant_channels| Options {
+        direction,
+        constant_channels,
+        ..Options::default()
+    };
+    let plain = Options {
+        pool_after_threshold: false,
+        dead_nodes: false,
+        ..Options::default()
+    };
+    [
+        with(false, false),
+        with(true, false),
+        with(false, true),
+        with(true, true),
+        plain,
+    ]
+}
+
+#[test]
+fn compiled_nets_agree_with_every_pass_on_and_off() {
+    let mut n_compared = 0;
+    for seed in 0..N_NETS + N_GRAPHS {
         let net = random_net(seed);
         let evaluator = Evaluator::new(&net).unwrap();
-        for (direction, constant_channels) in
-            [(false, false), (true, false), (false, true), (true, true)]
-        {
-            let program = compile(
-                &net,
-                &Options {
-                    direction,
-                    constant_channels,
-                    ..Options::default()
-                },
-            )
-            .unwrap();
+        for options in option_sets() {
+            let program = compile(&net, &options).unwrap();
             let types = verify(&program).unwrap();
-            let has_flip = program.nodes.iter().any(|node| {
-                matches!(&node.op, Op::Threshold(thresholds) if thresholds.flip.contains(&true))
-            });
-            assert!(!direction || constant_channels || !has_flip, "seed {seed}");
+            let links = counterparts((&net, evaluator.types()), (&program, &types));
             for image in 0..3 {
                 let input = random_tensor(&net.input, seed * 100 + image);
-                let answer = interpret(&program, &types, &input);
-                let evaluation = evaluator.evaluate(&input);
-                assert_eq!(
-                    answer.first_difference(evaluation.scores()),
-                    None,
-                    "seed {seed}"
-                );
+                let values = interpret_all(&program, &types, &input);
+                n_compared += compare(&net, &evaluator.evaluate(&input), &links, &values);
             }
         }
     }
+    assert!(n_compared > 40_000, "{n_compared}");
+}
+
+/// How many nodes of this op's kind there are.
+fn n_nodes(program: &Program, is_right: impl Fn(&Op) -> bool) -> usize {
+    program
+        .nodes
+        .iter()
+        .filter(|node| is_right(&node.op))
+        .count()
+}
+
+#[test]
+fn compiled_chains_of_dense_layers_have_no_reals_and_no_flips_but_in_their_scores() {
+    for seed in 0..N_NETS {
+        let net = random_dense_net(seed);
+        let program = compile(&net, &Options::default()).unwrap();
+        let flips = |op: &Op| matches!(op, Op::Threshold(at) if at.flip.contains(&true));
+        assert_eq!(n_nodes(&program, flips), 0, "seed {seed}");
+        let affines = n_nodes(&program, |op| matches!(op, Op::Affine { .. }));
+        let has_norm = net.layers.last().unwrap().name.ends_with(".norm");
+        assert_eq!(affines, usize::from(has_norm), "seed {seed}");
+    }
+}
+
+#[test]
+fn the_nets_of_the_zoo_compile_to_the_programs_beside_them() {
+    let zoo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../zoo");
+    let mut n_compared = 0;
+    for entry in std::fs::read_dir(&zoo).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "net") {
+            continue;
+        }
+        let net = net_from_bytes(&std::fs::read(&path).unwrap()).unwrap();
+        let program = bnn::read(&std::fs::read(path.with_extension("bnn")).unwrap()).unwrap();
+        assert!(
+            compile(&net, &Options::default()).unwrap() == program,
+            "{} compiles to another Program",
+            path.display()
+        );
+        n_compared += 1;
+    }
+    assert!(n_compared >= 6, "{n_compared}");
 }
 
 #[test]
 fn the_map_of_channels_says_what_each_was() {
     let mut n_removed = 0;
     for seed in 0..N_NETS {
-        let net = random_net(seed);
+        let net = random_dense_net(seed);
         let before = lower(&net).unwrap();
         let options = Options {
             direction: true,
@@ -213,6 +271,15 @@ fn plain_chains_of_pixels_lose_their_real_thresholds() {
     assert!(n_plain >= 3, "{n_plain}");
 }
 
+/// A layer that reads the one before it, or the encoded input.
+fn layer(name: &str, op: LayerOp, input: usize) -> Layer {
+    Layer {
+        name: name.into(),
+        op,
+        inputs: vec![ValueId(input)],
+    }
+}
+
 /// One layer of `n_rows` rows before a sign, then one score.
 fn one_layer(n_cols: usize, n_rows: usize, encoder: Encoder, norm: BatchNorm) -> Net {
     let mut random = Random::new(9);
@@ -222,19 +289,11 @@ fn one_layer(n_cols: usize, n_rows: usize, encoder: Encoder, norm: BatchNorm) ->
         }))
     };
     let n_inputs = n_cols / encoder.n_outputs(1);
-    let hidden = Layer {
-        name: "fc0".into(),
-        weights: bits(n_rows, n_cols),
-        bias: Some((0..n_rows).map(|row| row as i32 % 3 - 1).collect()),
-        norm: Some(norm),
-        activation: Activation::Sign,
-    };
-    let last = Layer {
-        name: "fc1".into(),
-        weights: bits(1, n_rows),
+    let (weights, last) = (bits(n_rows, n_cols), bits(1, n_rows));
+    let bias = Some((0..n_rows).map(|row| row as i32 % 3 - 1).collect());
+    let scores = LayerOp::Dense {
+        weights: last,
         bias: None,
-        norm: None,
-        activation: Activation::Scores,
     };
     Net {
         name: "one layer".into(),
@@ -243,14 +302,36 @@ fn one_layer(n_cols: usize, n_rows: usize, encoder: Encoder, norm: BatchNorm) ->
             shape: vec![n_inputs],
         },
         encoder,
-        layers: vec![hidden, last],
+        layers: vec![
+            layer("fc0", LayerOp::Dense { weights, bias }, 0),
+            layer("fc0.norm", LayerOp::Norm(norm), 1),
+            layer("fc0.sign", LayerOp::Sign, 2),
+            layer("fc1", scores, 3),
+        ],
         notes: vec![],
     }
 }
 
+/// The weights and the bias of the first layer.
+fn first(net: &Net) -> (&Weights, Option<&Vec<i32>>) {
+    let LayerOp::Dense { weights, bias } = &net.layers[0].op else {
+        panic!("not a dense")
+    };
+    (weights, bias.as_ref())
+}
+
+/// Passes that fold and keep the direction of every row.
+fn folded(net: &Net) -> Program {
+    let options = Options {
+        direction: false,
+        ..Options::default()
+    };
+    compile(net, &options).unwrap()
+}
+
 /// Compares thresholds with the norm for every sum that each row can have, computed here afresh.
 fn check_every_sum(net: &Net, codes: Option<i32>) {
-    let program = lower(net).unwrap();
+    let program = folded(net);
     let node = program
         .nodes
         .iter()
@@ -262,12 +343,15 @@ fn check_every_sum(net: &Net, codes: Option<i32>) {
     let ThresholdValues::Int(at) = &thresholds.at else {
         panic!("not integers")
     };
-    let layer = &net.layers[0];
-    let (n, norm) = (layer.weights.n_cols() as i32, layer.norm.as_ref().unwrap());
-    assert_eq!(at.len(), layer.weights.n_rows());
+    let LayerOp::Norm(norm) = &net.layers[1].op else {
+        panic!("not a norm")
+    };
+    let (weights, biases) = first(net);
+    let n = weights.n_cols() as i32;
+    assert_eq!(at.len(), weights.n_rows());
     for (row, &at) in at.iter().enumerate() {
-        let plus = layer.weights.sign().unwrap().count_ones(row) as i32;
-        let bias = layer.bias.as_ref().unwrap()[row];
+        let plus = weights.sign().unwrap().count_ones(row) as i32;
+        let bias = biases.unwrap()[row];
         let (low, high, step) = match codes {
             None => (-n, n, 2),
             Some(max) => (-(n - plus) * max, plus * max, 1),
@@ -365,20 +449,20 @@ fn thresholds_are_the_least_and_constants_are_canonical() {
         eps: 0.0,
     };
     let mut net = one_layer(4, 7, Encoder::Sign { at: 1 }, norm);
-    net.layers[0].bias = None;
-    let program = lower(&net).unwrap();
+    if let LayerOp::Dense { bias, .. } = &mut net.layers[0].op {
+        *bias = None;
+    }
+    let program = folded(&net);
     let Op::Threshold(thresholds) = &program.nodes[2].op else {
         panic!("not a threshold")
     };
     // Sums are -4, -2, 0, 2 and 4: "at least 0" is "at least -1", "at least 2" is "at least 1",
     // "at most 0" is "not at least 1".
-    let never = i32::MIN;
+    let never = 5;
     let at = vec![-1, 1, 1, i32::MIN, never, never, i32::MIN];
     assert_eq!(thresholds.at, ThresholdValues::Int(at));
-    assert_eq!(
-        thresholds.flip,
-        [false, false, true, false, true, true, false]
-    );
+    let flip = [false, false, true, false, false, false, false];
+    assert_eq!(thresholds.flip, flip);
 }
 
 #[test]
@@ -406,7 +490,7 @@ fn statistics_that_are_not_finite_are_an_error_with_layer_and_channel() {
             .unwrap_err()
             .to_string();
         assert!(
-            error.contains("layer 0 (fc0)") && error.contains("channel 1"),
+            error.contains("layer 1 (fc0.norm)") && error.contains("channel 1"),
             "{error}"
         );
     }

@@ -11,7 +11,7 @@ use crate::csv;
 use crate::digits::digits;
 use crate::error::{DataError, Place};
 use crate::set::Dataset;
-use crate::{cifar, idx_set, npy_set};
+use crate::{cifar, idx_set, image_list, image_set, npy_set};
 
 /// Choices for a set without a test file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,6 +158,7 @@ enum Found {
         train: PathBuf,
         test: Option<PathBuf>,
     },
+    Images,
 }
 
 impl Found {
@@ -168,6 +169,7 @@ impl Found {
             Found::Npy => ".npy",
             Found::Npz(_) => ".npz",
             Found::Csv { .. } => ".csv",
+            Found::Images => "image folders",
         }
     }
 }
@@ -193,6 +195,7 @@ fn open_dir(dir: &Path, options: &OpenOptions) -> Result<Opened, DataError> {
         Some(Found::Npy) => npy_set::open_folder(dir, options),
         Some(Found::Npz(file)) => npy_set::open_npz(&file, options),
         Some(Found::Csv { train, test }) => csv::open(&train, test.as_deref(), options),
+        Some(Found::Images) => image_set::open(dir, options),
         None if let Some(script) = cifar::unpack_script(dir) => {
             let problem = "the folder holds CIFAR-10 in an archive that is not read";
             let remedy = format!(
@@ -201,11 +204,15 @@ fn open_dir(dir: &Path, options: &OpenOptions) -> Result<Opened, DataError> {
             );
             Err(DataError::unsupported(dir, Place::Whole, problem, remedy))
         }
-        None => {
-            let problem = "the folder holds no data set that onebit knows";
-            let remedy = "put idx files, CIFAR-10 batches, x_train.npy and y_train.npy, one .npz, or train.csv here; see docs/data.md";
-            Err(DataError::malformed(dir, Place::Whole, problem, remedy))
-        }
+        None => Err(match image_list::misplaced(dir) {
+            Some(error) => error,
+            None => {
+                let problem = "the folder holds no data set that onebit knows";
+                let remedy = "put idx files, CIFAR-10 batches, x_train.npy and y_train.npy, one .npz, train.csv, or \
+                              images in train/CLASS/ here; see docs/data.md";
+                DataError::malformed(dir, Place::Whole, problem, remedy)
+            }
+        }),
     }
 }
 
@@ -232,6 +239,9 @@ fn recognise(dir: &Path) -> Result<Vec<Found>, DataError> {
     } else if let Some(train) = only_file(dir, "csv")? {
         found.push(Found::Csv { train, test: None });
     }
+    if image_list::is_here(dir)? {
+        found.push(Found::Images);
+    }
     Ok(found)
 }
 
@@ -245,4 +255,36 @@ fn only_file(dir: &Path, extension: &str) -> Result<Option<PathBuf>, DataError> 
         }
     }
     Ok(if files.len() == 1 { files.pop() } else { None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    #[test]
+    fn names_find_batches_and_images_in_the_data_folders() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let cifar = folder.path().join("cifar10");
+        fs::create_dir(&cifar).unwrap();
+        for name in (1..=5).map(|i| format!("data_batch_{i}.bin")) {
+            let file = File::create(cifar.join(name)).unwrap();
+            file.set_len(10_000 * 3073).unwrap();
+        }
+        let file = File::create(cifar.join("test_batch.bin")).unwrap();
+        file.set_len(10_000 * 3073).unwrap();
+        let class = folder.path().join("pets/train/cat");
+        fs::create_dir_all(&class).unwrap();
+        for name in ["a.pgm", "b.pgm"] {
+            fs::write(class.join(name), b"P5 1 1 255\n\x07").unwrap();
+        }
+        let folders = [folder.path().join("nowhere"), folder.path().into()];
+        let open = |name| open_among(name, &folders, &OpenOptions::default()).unwrap();
+        let set = open("cifar10").dataset;
+        assert_eq!((set.train.len(), set.test.len()), (50_000, 10_000));
+        assert_eq!(set.shape, [32, 32, 3]);
+        let set = open("pets").dataset;
+        assert_eq!((set.name.as_str(), set.train.len()), ("pets", 1));
+        assert_eq!(set.class_names, ["cat"]);
+    }
 }

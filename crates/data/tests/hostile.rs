@@ -4,8 +4,10 @@ mod common;
 
 use std::path::Path;
 
-use common::{gz, idx, npy_members, npz, png};
+use common::{coded_image, gz, idx, npy_members, npz, png};
+use image::{DynamicImage, ImageFormat, RgbImage};
 use onebit_data::csv::parse_csv;
+use onebit_data::image::parse_image;
 use onebit_data::{ArrayData, DataError, OpenOptions, npy_bytes, parse_input};
 
 /// Reads a file and checks what it gives.
@@ -35,11 +37,30 @@ fn files() -> Vec<(&'static str, Vec<u8>, Reader)> {
         ("npz deflated", npz(members, true), read_input),
         ("png", grey, read_input),
         ("csv", csv, read_csv),
+        ("image png", coded(ImageFormat::Png), read_image),
+        ("image jpeg", coded(ImageFormat::Jpeg), read_image),
+        ("image bmp", coded(ImageFormat::Bmp), read_image),
+        ("image pnm", coded(ImageFormat::Pnm), read_image),
     ]
+}
+
+/// Four pixels of colour.
+fn coded(format: ImageFormat) -> Vec<u8> {
+    let pixels = (0..12).map(|i| i * 20).collect();
+    let image = RgbImage::from_raw(2, 2, pixels).unwrap();
+    coded_image(&DynamicImage::ImageRgb8(image), format)
 }
 
 fn read_input(bytes: &[u8]) -> Result<(), DataError> {
     parse_input(Path::new("in"), bytes).map(|array| {
+        assert_eq!(array.shape.iter().product::<usize>(), array.data.len());
+        assert!(!array.data.is_empty());
+    })
+}
+
+fn read_image(bytes: &[u8]) -> Result<(), DataError> {
+    parse_image(Path::new("in"), bytes).map(|array| {
+        assert!(matches!(array.shape[..], [_, _, 1 | 3]));
         assert_eq!(array.shape.iter().product::<usize>(), array.data.len());
         assert!(!array.data.is_empty());
     })

@@ -17,7 +17,7 @@ use crate::packed::{
     PackedTensor, pack_bits, pack_flags, pack_int8_matrix, pack_ints, pack_real_matrix, pack_reals,
     unpack_bits, unpack_flags, unpack_int8_matrix, unpack_ints, unpack_real_matrix, unpack_reals,
 };
-use crate::program::{Conv2d, Cuts, Node, Op, Program, ThresholdValues, Thresholds};
+use crate::program::{Conv2d, Cuts, GroupNorm, Node, Op, Program, ThresholdValues, Thresholds};
 use crate::text;
 use crate::verify::verify;
 use crate::weights::Weights;
@@ -68,7 +68,7 @@ pub fn read(bytes: &[u8]) -> Result<Program, BnnError> {
 }
 
 /// The tensors of one node.
-fn pack_node(node: &Node) -> Vec<PackedTensor> {
+pub(crate) fn pack_node(node: &Node) -> Vec<PackedTensor> {
     let name = |part: &str| format!("{}.{part}", node.name);
     match &node.op {
         Op::Dense { weights, bias } | Op::Conv2d(Conv2d { weights, bias, .. }) => {
@@ -105,6 +105,10 @@ fn pack_node(node: &Node) -> Vec<PackedTensor> {
             pack_reals(name("before"), before),
             pack_reals(name("slope"), slope),
             pack_reals(name("after"), after),
+        ],
+        Op::GroupNorm(norm) => vec![
+            pack_reals(name("gamma"), &norm.gamma),
+            pack_reals(name("beta"), &norm.beta),
         ],
         Op::Planes
         | Op::Relu
@@ -186,7 +190,8 @@ fn read_bias(
 }
 
 /// Joins one node of the outline with its tensors.
-fn read_node(node: OutlineNode, contents: &mut Contents<'_>) -> Result<Node, BnnError> {
+#[expect(clippy::too_many_lines, reason = "a flat match, one arm for each op")]
+pub(crate) fn read_node(node: OutlineNode, contents: &mut Contents<'_>) -> Result<Node, BnnError> {
     let OutlineNode { name, op, inputs } = node;
     let part = |part: &str| format!("{name}.{part}");
     let reals = |what: &str, n: usize, contents: &mut Contents<'_>| {
@@ -242,6 +247,16 @@ fn read_node(node: OutlineNode, contents: &mut Contents<'_>) -> Result<Node, Bnn
             slope: reals("slope", n_channels, contents)?,
             after: reals("after", n_channels, contents)?,
         },
+        OutlineOp::GroupNorm {
+            n_channels,
+            groups,
+            eps,
+        } => Op::GroupNorm(GroupNorm {
+            groups,
+            gamma: reals("gamma", n_channels, contents)?,
+            beta: reals("beta", n_channels, contents)?,
+            eps,
+        }),
         OutlineOp::Planes => Op::Planes,
         OutlineOp::Relu => Op::Relu,
         OutlineOp::Clip { min, max } => Op::Clip { min, max },

@@ -11,7 +11,8 @@ use alloc::vec::Vec;
 
 use crate::limits::{MAX_NAME_LEN, MAX_NODES};
 use crate::program::{
-    Conv2d, Cuts, Kind, Node, Op, Program, ThresholdValues, Thresholds, Type, ValueId, Window,
+    Conv2d, Cuts, GroupNorm, Kind, Node, Op, Program, ThresholdValues, Thresholds, Type, ValueId,
+    Window,
 };
 use crate::verify::{IntRange, Known, NAME_IS_TAKEN, check_input, check_name, check_node, verify};
 use crate::violation::{Findings, VerifyErrors};
@@ -244,6 +245,11 @@ impl ProgramBuilder {
             after,
         };
         self.node(name, op, &[x])
+    }
+
+    /// Appends a `group_norm`.
+    pub fn group_norm(&mut self, name: &str, x: ValueId, norm: GroupNorm) -> ValueId {
+        self.node(name, Op::GroupNorm(norm), &[x])
     }
 
     /// Appends an `add`.

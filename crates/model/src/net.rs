@@ -7,8 +7,10 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::program::Type;
+use crate::program::{Conv2d, Op, Type, ValueId, Window};
 use crate::weights::Weights;
+
+pub use crate::program::GroupNorm;
 
 /// A trained network.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,13 +21,14 @@ pub struct Net {
     pub input: Type,
     /// How the input becomes the first layer's operand.
     pub encoder: Encoder,
-    /// The layers, first to last; the last one has [`Activation::Scores`].
+    /// The layers, each after those it reads; the last one gives the scores, int or real.
     pub layers: Vec<Layer>,
     /// Free-form notes, such as the data set and the class names, in key order.
     pub notes: Vec<(String, String)>,
 }
 
-/// How an input becomes the first layer's operand. The input is flattened first.
+/// How an input becomes the first layers' operand. `Sign`, `ZeroOne`, `Levels` and `ChannelThermometer` keep the
+/// rows and columns of an image; the others flatten it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Encoder {
     /// `levels(8)[n]` to `bits[n]`: +1 where the pixel is at least `at`, else -1.
@@ -54,7 +57,13 @@ pub enum Encoder {
         /// `[m][n]` cuts, ascending in `j` for every feature; never NaN.
         cuts: Vec<Vec<f32>>,
     },
-    /// `levels(8)[n]` as it is.
+    /// `levels(8)[h, w, c]` to `bits[h, w, c * cuts]`: at each position, for each cut in order, all channels
+    /// compared `>= cut` (FracBNN's binary input layer, Zhang et al. 2021).
+    ChannelThermometer {
+        /// Ascending cuts.
+        cuts: Vec<u8>,
+    },
+    /// `levels(8)` as it is.
     Levels,
 }
 
@@ -64,37 +73,171 @@ impl Encoder {
         match self {
             Encoder::Sign { .. } | Encoder::ZeroOne { .. } | Encoder::Levels => n,
             Encoder::FixedPoint { bits } => n * usize::from(*bits),
-            Encoder::Thermometer { cuts } => n * cuts.len(),
+            Encoder::Thermometer { cuts } | Encoder::ChannelThermometer { cuts } => n * cuts.len(),
             Encoder::RealThermometer { cuts } => n * cuts.len(),
         }
     }
 }
 
-/// One fully connected layer: `acc = weights . x + bias`, then the optional norm, then the activation.
+/// One step of a Net.
 ///
-/// All arithmetic is binary32, one rounding per operation. `acc` is always an integer below 2^24, so it
-/// is exact in any order of summation.
+/// All arithmetic is binary32, one rounding per operation, and means what the Program op of the same
+/// name means (FORMAT.md). A product of codes with integer weights is an integer below 2^24 and
+/// therefore exact; every other sum is taken from +0.0 in index order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
-    /// Unique name: letters, digits, `_` and `-`; lowering adds `.sign` and the like.
+    /// Unique name: letters, digits, `_`, `.` and `-`; the Program's nodes have the same names.
     pub name: String,
-    /// One row per output.
-    pub weights: Weights,
-    /// Integer-valued bias, one per output (Kim & Smaragdis: -1, 0 or +1).
-    pub bias: Option<Vec<i32>>,
-    /// Batch normalisation in evaluation mode.
-    pub norm: Option<BatchNorm>,
-    /// What follows.
-    pub activation: Activation,
+    /// What is computed.
+    pub op: LayerOp,
+    /// The operands: 0 is the encoded input, `i + 1` is what layer `i` computes; each an earlier value.
+    pub inputs: Vec<ValueId>,
 }
 
-/// What follows a layer's sum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// +1 where the value is >= 0 (so -0 and +0 both give +1), else -1.
+/// What a layer computes. Kinds and shapes follow the Program ops of the same names.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LayerOp {
+    /// `weights . x + bias` over the flattened operand; `bias` only where the result is int.
+    Dense {
+        /// One row per output.
+        weights: Weights,
+        /// One integer per output (Kim & Smaragdis: -1, 0 or +1).
+        bias: Option<Vec<i32>>,
+    },
+    /// The same product at every position of a window.
+    Conv2d(Conv2d),
+    /// Any kind to real: `scale[c] * x + shift[c]` (XNOR-Net's and learned scales, RSign's shifts).
+    Affine {
+        /// One factor per channel.
+        scale: Vec<f32>,
+        /// One addend per channel.
+        shift: Vec<f32>,
+    },
+    /// Any kind to real: batch normalisation in evaluation mode.
+    Norm(BatchNorm),
+    /// Real `[.., c]` to real: group normalisation (Wu & He 2018) of each example.
+    GroupNorm(GroupNorm),
+    /// Any kind but bits, to bits: +1 where the value is >= 0 (so -0 and +0 both give +1), else -1.
     Sign,
-    /// The value itself: the network's scores.
-    Scores,
+    /// Any kind but bits, to `levels(1)`: 1 where the value is > 0, else 0.
+    Heaviside,
+    /// Real to `levels(bits)`: DoReFa's `round((2^bits - 1) * clip(x, 0, 1))`, computed as
+    /// `t = if x > 0 {x} else {0}; t = if t < 1 {t} else {1}; trunc(t * (2^bits - 1) + 0.5)`.
+    Quantize {
+        /// Width of the codes, 1 to 8.
+        bits: u8,
+    },
+    /// Int or real to the same.
+    Relu,
+    /// Real to real.
+    Clip {
+        /// Least result.
+        min: f32,
+        /// Greatest result.
+        max: f32,
+    },
+    /// Real to real.
+    Prelu {
+        /// One slope per channel.
+        slope: Vec<f32>,
+    },
+    /// Real to real.
+    Rprelu {
+        /// One addend per channel, before the slope.
+        before: Vec<f32>,
+        /// One slope per channel.
+        slope: Vec<f32>,
+        /// One addend per channel, after the slope.
+        after: Vec<f32>,
+    },
+    /// Two values of one type.
+    Add,
+    /// Two real values of one type.
+    Mul,
+    /// Values of one kind that differ in channels only.
+    ConcatChannels,
+    /// Any kind.
+    MaxPool(Window),
+    /// Any kind to real.
+    AvgPool {
+        /// Where it looks.
+        window: Window,
+        /// Whether padded positions count in the divisor.
+        count_pads: bool,
+    },
+    /// Any kind `[h, w, c]` to `real[c]`.
+    GlobalAvgPool,
+}
+
+impl LayerOp {
+    /// The Program op of the same name and meaning; `None` for norm, sign, heaviside and quantize, which a
+    /// Program computes with other ops.
+    pub fn program_op(&self) -> Option<Op> {
+        Some(match self.clone() {
+            LayerOp::Dense { weights, bias } => Op::Dense { weights, bias },
+            LayerOp::Conv2d(conv) => Op::Conv2d(conv),
+            LayerOp::Affine { scale, shift } => Op::Affine { scale, shift },
+            LayerOp::GroupNorm(norm) => Op::GroupNorm(norm),
+            LayerOp::Relu => Op::Relu,
+            LayerOp::Clip { min, max } => Op::Clip { min, max },
+            LayerOp::Prelu { slope } => Op::Prelu { slope },
+            LayerOp::Rprelu {
+                before,
+                slope,
+                after,
+            } => Op::Rprelu {
+                before,
+                slope,
+                after,
+            },
+            LayerOp::Add => Op::Add,
+            LayerOp::Mul => Op::Mul,
+            LayerOp::ConcatChannels => Op::ConcatChannels,
+            LayerOp::MaxPool(window) => Op::MaxPool(window),
+            LayerOp::AvgPool { window, count_pads } => Op::AvgPool { window, count_pads },
+            LayerOp::GlobalAvgPool => Op::GlobalAvgPool,
+            LayerOp::Norm(_) | LayerOp::Sign | LayerOp::Heaviside | LayerOp::Quantize { .. } => {
+                return None;
+            }
+        })
+    }
+
+    /// The layer of the same name and meaning as a Program op, if there is one.
+    pub fn of_program_op(op: Op) -> Option<LayerOp> {
+        Some(match op {
+            Op::Dense { weights, bias } => LayerOp::Dense { weights, bias },
+            Op::Conv2d(conv) => LayerOp::Conv2d(conv),
+            Op::Affine { scale, shift } => LayerOp::Affine { scale, shift },
+            Op::GroupNorm(norm) => LayerOp::GroupNorm(norm),
+            Op::Relu => LayerOp::Relu,
+            Op::Clip { min, max } => LayerOp::Clip { min, max },
+            Op::Prelu { slope } => LayerOp::Prelu { slope },
+            Op::Rprelu {
+                before,
+                slope,
+                after,
+            } => LayerOp::Rprelu {
+                before,
+                slope,
+                after,
+            },
+            Op::Add => LayerOp::Add,
+            Op::Mul => LayerOp::Mul,
+            Op::ConcatChannels => LayerOp::ConcatChannels,
+            Op::MaxPool(window) => LayerOp::MaxPool(window),
+            Op::AvgPool { window, count_pads } => LayerOp::AvgPool { window, count_pads },
+            Op::GlobalAvgPool => LayerOp::GlobalAvgPool,
+            Op::Threshold(_)
+            | Op::Quantize { .. }
+            | Op::Planes
+            | Op::Concat
+            | Op::Slice { .. }
+            | Op::Reshape { .. }
+            | Op::Transpose { .. }
+            | Op::Softmax
+            | Op::Argmax => return None,
+        })
+    }
 }
 
 /// Batch normalisation with fixed statistics, one entry of each per output.

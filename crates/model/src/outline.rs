@@ -91,6 +91,15 @@ pub enum OutlineOp {
         /// How many channels.
         n_channels: usize,
     },
+    /// Tensors `NAME.gamma` and `NAME.beta`; the text has the other numbers.
+    GroupNorm {
+        /// How many channels.
+        n_channels: usize,
+        /// As in [`GroupNorm`](crate::program::GroupNorm).
+        groups: usize,
+        /// As in [`GroupNorm`](crate::program::GroupNorm).
+        eps: f32,
+    },
     /// No tensors.
     Add,
     /// No tensors.
@@ -216,7 +225,8 @@ impl Outline {
 }
 
 impl OutlineOp {
-    fn of(op: &Op) -> Self {
+    /// The outline of an op.
+    pub(crate) fn of(op: &Op) -> Self {
         match op {
             Op::Dense { weights, bias } => OutlineOp::Dense {
                 weights: WeightsOutline::of(weights),
@@ -254,6 +264,11 @@ impl OutlineOp {
             },
             Op::Rprelu { slope, .. } => OutlineOp::Rprelu {
                 n_channels: slope.len(),
+            },
+            Op::GroupNorm(norm) => OutlineOp::GroupNorm {
+                n_channels: norm.gamma.len(),
+                groups: norm.groups,
+                eps: norm.eps,
             },
             Op::Conv2d(conv) => OutlineOp::Conv2d(Conv2dOutline::of(conv)),
             Op::Planes => OutlineOp::Planes,

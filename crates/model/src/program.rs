@@ -113,6 +113,8 @@ pub enum Op {
         /// One finite addend per channel, after the slope.
         after: Vec<f32>,
     },
+    /// `real[.., c]` to the same: group normalisation.
+    GroupNorm(GroupNorm),
     /// Two values of one type, both `int` or both `real`: their sum, element by element.
     Add,
     /// Two values of one type, both `real`: their product, element by element.
@@ -173,6 +175,23 @@ pub struct Conv2d {
     /// Value of every element outside the image: -1, 0 (exact) or 1 for bits, a code for levels,
     /// any integer of magnitude up to 2^24 for int and real.
     pub pad: i32,
+}
+
+/// Group normalisation of one example (Wu & He 2018).
+///
+/// The channels are cut into `groups` runs of equal length. Over all positions and channels of a group, in
+/// row-major order: `mean = sum(x) / n`; `var = sum((x - mean) * (x - mean)) / n`, sums from +0.0;
+/// `y = ((x - mean) / sqrt(var + eps)) * gamma[c] + beta[c]`; each operation rounded once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupNorm {
+    /// Number of groups; divides the channels.
+    pub groups: usize,
+    /// Gain, one finite number per channel.
+    pub gamma: Vec<f32>,
+    /// Offset, one finite number per channel.
+    pub beta: Vec<f32>,
+    /// Added to the variance; finite, not negative.
+    pub eps: f32,
 }
 
 /// A window that slides over an image; all pairs are `[height, width]`.

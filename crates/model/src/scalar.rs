@@ -1,4 +1,5 @@
-//! The arithmetic of one real element: what `affine`, `relu`, `clip`, `prelu`, `rprelu` and `softmax` do to it.
+//! The arithmetic of one real element: what `affine`, `relu`, `clip`, `prelu`, `rprelu`, `group_norm` and
+//! `softmax` do to it.
 //!
 //! The interpreter and the passes that search for integer thresholds share it, so that what is folded
 //! rounds as what is computed. Every operation is one binary32 operation, rounded once. FORMAT.md has the
@@ -31,6 +32,40 @@ pub fn prelu(x: f32, slope: f32) -> f32 {
 /// `prelu(x + before) + after`.
 pub fn rprelu(x: f32, before: f32, slope: f32, after: f32) -> f32 {
     prelu(x + before, slope) + after
+}
+
+/// DoReFa's code of `bits` bits for an activation (Zhou et al. 2016): `round((2^bits - 1) * clip(x, 0, 1))`, a
+/// half away from zero; NaN becomes 0.
+pub fn dorefa_code(x: f32, bits: u8) -> u8 {
+    let greatest = f32::from(u8::MAX >> (8 - bits));
+    let product = clip(x, 0.0, 1.0) * greatest;
+    // Not negative and below 256, so the conversion truncates.
+    (product + 0.5) as u8
+}
+
+/// The square root, rounded to nearest; NaN below -0.
+///
+/// `core` has none. The root of the 49 or 50 bits `mantissa * 2^shift` is an integer of 25 bits, of which the
+/// last says where to round: it cannot be a tie, for the square of an odd number is odd.
+pub fn sqrt(x: f32) -> f32 {
+    if x == 0.0 || x == f32::INFINITY {
+        return x;
+    }
+    if x < 0.0 || x.is_nan() {
+        return f32::NAN;
+    }
+    let (field, fraction) = ((x.to_bits() >> 23) as i32, x.to_bits() & 0x7f_ffff);
+    let (mantissa, exponent) = match field {
+        0 => (u64::from(fraction), -149),
+        _ => (u64::from(fraction | 0x80_0000), field - 150),
+    };
+    let to_49_bits = mantissa.leading_zeros() as i32 - 15;
+    let shift = to_49_bits + (exponent - to_49_bits).rem_euclid(2);
+    let root = (mantissa << shift).isqrt();
+    let rounded = (root + 1) >> 1;
+    // 2^24 at most, times a power of two that is a normal number.
+    let power = (exponent - shift) / 2 + 1;
+    rounded as f32 * f32::from_bits(((power + 127) as u32) << 23)
 }
 
 /// The exponential of softmax for `t <= 0`; 0 below -87 and for NaN.
@@ -79,6 +114,22 @@ mod tests {
             let exact = f64::from(t).exp();
             let error = (f64::from(exp(t)) - exact).abs() / exact;
             assert!(error < 2e-7, "exp({t}) is off by {error}");
+        }
+    }
+
+    #[test]
+    fn sqrt_is_correctly_rounded() {
+        // Every exponent and every kind of mantissa: 2^32 numbers in odd steps.
+        for bits in (0..=u32::MAX)
+            .step_by(3989)
+            .chain(0..4096)
+            .chain(0x7f7f_f000..0x7f80_0001)
+        {
+            let x = f32::from_bits(bits);
+            let (found, expected) = (sqrt(x), x.sqrt());
+            let is_same =
+                found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan());
+            assert!(is_same, "sqrt({x:e}) is {found:e}, not {expected:e}");
         }
     }
 

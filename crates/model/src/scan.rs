@@ -147,6 +147,24 @@ impl<'text> Scanner<'text> {
         Err(self.error(TextErrorKind::Document { found, wanted }))
     }
 
+    /// Demands the first line of a document of which an earlier version is read too; whether it is that one.
+    #[cfg(feature = "std")]
+    pub(crate) fn document_of(
+        &mut self,
+        wanted: &'static str,
+        earlier: &str,
+    ) -> Result<bool, TextError> {
+        let mut ahead = Scanner {
+            lines: self.lines.clone(),
+            ..*self
+        };
+        if ahead.next_line("the first line").is_ok() && ahead.rest == earlier {
+            *self = ahead;
+            return Ok(true);
+        }
+        self.document(wanted).map(|()| false)
+    }
+
     pub(crate) fn expected(&self, expected: &'static str) -> TextError {
         let found = excerpt(self.rest);
         self.error(TextErrorKind::Expected { expected, found })

@@ -62,7 +62,7 @@ pub fn parse(text: &str) -> Result<Outline, TextError> {
 }
 
 /// Parses what follows `NAME =`.
-fn node(
+pub(crate) fn node(
     name: &str,
     scanner: &mut Scanner<'_>,
     values: &BTreeMap<&str, ValueId>,
@@ -89,7 +89,7 @@ fn node(
 }
 
 /// Every op's name.
-const OP_NAMES: [&str; 22] = [
+const OP_NAMES: [&str; 23] = [
     "dense",
     "conv2d",
     "threshold",
@@ -100,6 +100,7 @@ const OP_NAMES: [&str; 22] = [
     "clip",
     "prelu",
     "rprelu",
+    "group_norm",
     "add",
     "mul",
     "concat",
@@ -153,6 +154,17 @@ fn attributes(op_name: &str, scanner: &mut Scanner<'_>) -> Result<OutlineOp, Tex
         "rprelu" => OutlineOp::Rprelu {
             n_channels: real_length(scanner)?,
         },
+        "group_norm" => {
+            let n_channels = real_length(scanner)?;
+            scanner.demand("groups")?;
+            let groups = scanner.number()?;
+            scanner.demand("eps")?;
+            OutlineOp::GroupNorm {
+                n_channels,
+                groups,
+                eps: scanner.real()?,
+            }
+        }
         "add" => OutlineOp::Add,
         "mul" => OutlineOp::Mul,
         "concat" => OutlineOp::Concat,
@@ -225,7 +237,7 @@ fn pair(scanner: &mut Scanner<'_>) -> Result<[usize; 2], TextError> {
     <[usize; 2]>::try_from(list).map_err(wrong)
 }
 
-fn operand(
+pub(crate) fn operand(
     scanner: &mut Scanner<'_>,
     values: &BTreeMap<&str, ValueId>,
 ) -> Result<ValueId, TextError> {
@@ -284,7 +296,7 @@ fn length(scanner: &mut Scanner<'_>) -> Result<usize, TextError> {
     }
 }
 
-fn real_length(scanner: &mut Scanner<'_>) -> Result<usize, TextError> {
+pub(crate) fn real_length(scanner: &mut Scanner<'_>) -> Result<usize, TextError> {
     scanner.demand("real")?;
     length(scanner)
 }
@@ -315,7 +327,7 @@ impl Outline {
     }
 }
 
-fn op_name(op: &OutlineOp) -> &'static str {
+pub(crate) fn op_name(op: &OutlineOp) -> &'static str {
     match op {
         OutlineOp::Dense { .. } => "dense",
         OutlineOp::Conv2d(_) => "conv2d",
@@ -327,6 +339,7 @@ fn op_name(op: &OutlineOp) -> &'static str {
         OutlineOp::Clip { .. } => "clip",
         OutlineOp::Prelu { .. } => "prelu",
         OutlineOp::Rprelu { .. } => "rprelu",
+        OutlineOp::GroupNorm { .. } => "group_norm",
         OutlineOp::Add => "add",
         OutlineOp::Mul => "mul",
         OutlineOp::Concat => "concat",
@@ -339,6 +352,17 @@ fn op_name(op: &OutlineOp) -> &'static str {
         OutlineOp::GlobalAvgPool => "global_avg_pool",
         OutlineOp::Softmax => "softmax",
         OutlineOp::Argmax => "argmax",
+    }
+}
+
+/// What follows the operands of an op.
+#[cfg(feature = "std")]
+pub(crate) struct Attributes<'a>(pub(crate) &'a OutlineOp);
+
+#[cfg(feature = "std")]
+impl fmt::Display for Attributes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_attributes(f, self.0)
     }
 }
 
@@ -381,6 +405,11 @@ fn write_attributes(f: &mut fmt::Formatter<'_>, op: &OutlineOp) -> fmt::Result {
         OutlineOp::Affine { n_channels }
         | OutlineOp::Prelu { n_channels }
         | OutlineOp::Rprelu { n_channels } => write!(f, " real[{n_channels}]"),
+        OutlineOp::GroupNorm {
+            n_channels,
+            groups,
+            eps,
+        } => write!(f, " real[{n_channels}] groups {groups} eps {eps:?}"),
         // The shortest decimal numbers that are read as the same binary32.
         OutlineOp::Clip { min, max } => write!(f, " {min:?} {max:?}"),
         OutlineOp::Slice { start, size } => write!(f, " start{start:?} size{size:?}"),

@@ -2,7 +2,7 @@
 
 use onebit_model::bnn::{self, BnnError};
 use onebit_model::builder::ProgramBuilder;
-use onebit_model::program::{Conv2d, Cuts, Kind, Op, Program, ThresholdValues, Window};
+use onebit_model::program::{Conv2d, Cuts, GroupNorm, Kind, Op, Program, ThresholdValues, Window};
 use onebit_model::weights::{BitMatrix, Matrix, Weights};
 use onebit_testkit::{Random, random_conv_program, random_program};
 
@@ -90,6 +90,26 @@ fn conv() -> Program {
     b.quantize("codes", sums, 2, Cuts::Int(cuts));
     b.global_avg_pool("all", bits);
     b.finish(soft).unwrap()
+}
+
+/// A small Program with a group normalisation.
+fn grouped() -> Program {
+    let mut b = ProgramBuilder::new("grouped", Kind::Real, &[2, 1, 4]);
+    let norm = GroupNorm {
+        groups: 2,
+        gamma: vec![1.0, -0.5, 0.0, 2.0],
+        beta: vec![0.25, 0.0, -1.0, 1e-3],
+        eps: 1e-5,
+    };
+    let y = b.group_norm("norm", b.input(), norm);
+    b.finish(y).unwrap()
+}
+
+#[test]
+fn the_golden_file_of_groups_is_read_and_written_the_same() {
+    let bytes = damage::golden("grouped.bnn", &bnn::write(&grouped()));
+    assert_eq!(bnn::read(&bytes).unwrap(), grouped());
+    assert_eq!(bnn::write(&grouped()), bytes);
 }
 
 #[test]
@@ -190,7 +210,7 @@ fn resealed_damage_never_panics() {
 
 #[test]
 fn the_frame_has_one_error_for_each_way_to_be_wrong() {
-    damage::frame_errors(&bnn::write(&small()), bnn::read);
+    damage::frame_errors(&bnn::write(&small()), "1", bnn::read);
 }
 
 #[test]

@@ -181,6 +181,26 @@ fn elementwise(op: &Op, operands: &[Operand<'_>], idx: usize) -> f64 {
         Op::Add if operands[0].ty.kind == Kind::Int => x + number(operands[1].x, idx),
         Op::Add => (real + number(operands[1].x, idx) as f32).into(),
         Op::Mul => (real * number(operands[1].x, idx) as f32).into(),
+        Op::GroupNorm(norm) => {
+            let n = n_channels / norm.groups;
+            let is_member = |other: &usize| other % n_channels / n == channel / n;
+            let group: Vec<f32> = (0..operands[0].x.len())
+                .filter(is_member)
+                .map(|idx| number(operands[0].x, idx) as f32)
+                .collect();
+            let mut sum = 0.0f32;
+            for x in &group {
+                sum += x;
+            }
+            let mean = sum / group.len() as f32;
+            let mut squares = 0.0f32;
+            for x in &group {
+                squares += (x - mean) * (x - mean);
+            }
+            let var = squares / group.len() as f32;
+            let normed = (real - mean) / (var + norm.eps).sqrt();
+            (normed * norm.gamma[channel] + norm.beta[channel]).into()
+        }
         Op::Softmax => {
             let first = idx - channel;
             let run: Vec<f32> = (first..first + n_channels)

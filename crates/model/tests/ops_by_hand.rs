@@ -1,7 +1,7 @@
 //! Every op on images and reals against numbers worked out by hand.
 
 use onebit_model::builder::ProgramBuilder;
-use onebit_model::program::{Conv2d, Cuts, Kind, Op, ValueId, Window};
+use onebit_model::program::{Conv2d, Cuts, GroupNorm, Kind, Op, ValueId, Window};
 use onebit_model::weights::{BitMatrix, Matrix, Weights};
 use onebit_model::{Tensor, interpret, verify};
 
@@ -340,4 +340,48 @@ fn softmax_sums_to_one_and_knows_its_limits() {
         assert!(softmax(&[2], x).iter().all(|x| x.is_nan()));
     }
     assert_eq!(softmax(&[2], vec![1.0, NAN]), [1.0, 0.0]);
+}
+
+#[test]
+fn groups_are_normalised_apart_and_over_all_positions() {
+    let norm = |groups: usize, eps: f32| {
+        Op::GroupNorm(GroupNorm {
+            groups,
+            gamma: vec![1.0, 2.0],
+            beta: vec![0.0, 1.0],
+            eps,
+        })
+    };
+    let two_pixels = |op| {
+        value(
+            op,
+            Kind::Real,
+            &[1, 2, 2],
+            Tensor::Real(vec![1.0, 10.0, 3.0, 30.0]),
+        )
+    };
+    // Channel 0 is 1 and 3: mean 2, variance 1. Channel 1 is 10 and 30: mean 20, variance 100.
+    let each = Tensor::Real(vec![-1.0, -1.0, 1.0, 3.0]);
+    is_same(two_pixels(norm(2, 0.0)), each);
+    // With 3 more the root is 2 and not 1.
+    let Tensor::Real(wider) = two_pixels(norm(2, 3.0)) else {
+        panic!("not reals")
+    };
+    assert_eq!((wider[0], wider[2]), (-0.5, 0.5));
+    // All four: mean 11, squares 100, 1, 64 and 361.
+    let root = (526.0f32 / 4.0).sqrt();
+    let together = [
+        -10.0 / root,
+        -1.0 / root * 2.0 + 1.0,
+        -8.0 / root,
+        19.0 / root * 2.0 + 1.0,
+    ];
+    is_same(two_pixels(norm(1, 0.0)), Tensor::Real(together.to_vec()));
+    let still = value(
+        norm(2, 0.0),
+        Kind::Real,
+        &[2],
+        Tensor::Real(vec![4.0, -4.0]),
+    );
+    is_same(still, Tensor::Real(vec![NAN, NAN]));
 }

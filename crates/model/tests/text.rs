@@ -234,6 +234,7 @@ s = global_avg_pool r
 t = dense s ternary[10, 2]
 u = softmax t
 v = quantize u levels(2) real[10]
+w = group_norm u real[64] groups 4 eps 1e-5
 output u
 ";
 
@@ -333,6 +334,9 @@ fn every_way_for_the_ops_on_images_to_be_wrong_names_its_line() {
             "line 8: expected a shape of one axis",
         ),
         ("rprelu e real[64]", "rprelu e", "line 9: expected real"),
+        ("groups 4 eps 1e-5", "groups 4", "line 26: expected eps"),
+        ("groups 4 eps", "eps", "line 26: expected groups"),
+        ("eps 1e-5", "eps NaN", "line 26: \"NaN\" is not a number"),
         ("-1.5 1e-7", "-1.5", "line 10: expected a number"),
         ("-1.5 1e-7", "-1.5 one", "line 10: \"one\" is not a number"),
         ("add i i", "add i", "line 13: expected an operand"),

@@ -1,7 +1,9 @@
 //! Every invariant of the ops on images and reals is checked, and their types and ranges are inferred.
 
 use onebit_model::builder::ProgramBuilder;
-use onebit_model::program::{Conv2d, Cuts, Kind, Node, Op, Program, Type, ValueId, Window};
+use onebit_model::program::{
+    Conv2d, Cuts, GroupNorm, Kind, Node, Op, Program, Type, ValueId, Window,
+};
 use onebit_model::weights::{BitMatrix, Matrix, Weights};
 use onebit_model::{IntRange, verify};
 
@@ -16,6 +18,16 @@ fn window(kernel: usize, stride: usize, pads: [usize; 4]) -> Window {
         stride: [stride; 2],
         pads,
         ..Window::new([kernel; 2])
+    }
+}
+
+/// A group normalisation of six channels.
+fn groups(groups: usize) -> GroupNorm {
+    GroupNorm {
+        groups,
+        gamma: vec![1.0; 6],
+        beta: vec![0.5; 6],
+        eps: 1e-5,
     }
 }
 
@@ -45,6 +57,7 @@ fn good() -> Program {
     let mean = b.avg_pool("mean", sum, Window::new([3, 2]));
     let act = b.prelu("act", mean, vec![0.25; 6]);
     let shifted = b.rprelu("shifted", act, vec![1.0; 6], vec![0.5; 6], vec![-1.0; 6]);
+    b.group_norm("groups", shifted, groups(3));
     let clip = b.clip("clip", shifted, -1.0, f32::INFINITY);
     let product = b.mul("product", clip, shifted);
     let joined = b.concat_channels("joined", &[product, clip]);
@@ -77,6 +90,7 @@ fn types_and_ranges_are_inferred() {
         "int[3, 2, 6]",
         "int[3, 2, 6]",
         "int[3, 2, 6]",
+        "real[1, 1, 6]",
         "real[1, 1, 6]",
         "real[1, 1, 6]",
         "real[1, 1, 6]",
@@ -222,6 +236,15 @@ const CASES: &[Case] = &[
     ("cuts has 6 entries, 3 are needed or as many for each channel", |p| set(p, "codes", Op::Quantize { bits: 2, cuts: Cuts::Int(vec![0; 6]) })),
     ("(codes): the cuts are not in ascending order", |p| { let Op::Quantize { cuts: Cuts::Int(cuts), .. } = op(p, "codes") else { unreachable!() }; cuts.swap(3, 4) }),
     ("cuts cannot read an operand of type bits", |p| set(p, "of-bits", Op::Quantize { bits: 1, cuts: Cuts::Real(vec![0.0]) })),
+    ("group_norm cannot read an operand of type int", |p| read(p, "groups", &["conv"])),
+    ("(groups): has 0 groups", |p| set(p, "groups", Op::GroupNorm(groups(0)))),
+    ("4 groups do not divide 6 channels", |p| set(p, "groups", Op::GroupNorm(groups(4)))),
+    ("gamma has 5 entries, 6", |p| set(p, "groups", Op::GroupNorm(GroupNorm { gamma: vec![0.0; 5], ..groups(3) }))),
+    ("beta has 7 entries, 6", |p| set(p, "groups", Op::GroupNorm(GroupNorm { beta: vec![0.0; 7], ..groups(3) }))),
+    ("gamma of channel 0 is not", |p| set(p, "groups", Op::GroupNorm(GroupNorm { gamma: vec![f32::NAN; 6], ..groups(3) }))),
+    ("beta of channel 0 is not", |p| set(p, "groups", Op::GroupNorm(GroupNorm { beta: vec![f32::INFINITY; 6], ..groups(3) }))),
+    ("(groups): eps is -1", |p| set(p, "groups", Op::GroupNorm(GroupNorm { eps: -1.0, ..groups(3) }))),
+    ("(groups): eps is NaN", |p| set(p, "groups", Op::GroupNorm(GroupNorm { eps: f32::NAN, ..groups(3) }))),
     // Shapes.
     ("(joined): has 0 operands, at least 1", |p| read(p, "joined", &[])),
     ("concat_channels needs operands of one kind", |p| read(p, "joined", &["conv", "sign"])),

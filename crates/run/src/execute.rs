@@ -87,6 +87,12 @@ pub(crate) fn execute(
                 *out = a + b;
             }
         }
+        Action::GroupNorm(norm) => {
+            let images = x.reals()[..m * n_in].chunks_exact(n_in);
+            for (x, out) in images.zip(out[0].reals_mut().chunks_exact_mut(n_in)) {
+                plain::group_norm(norm, x, out);
+            }
+        }
         Action::Softmax => plain::softmax(&x.reals()[..m * n_in], channels, out[0].reals_mut()),
         _ => {
             for image in 0..m {

@@ -279,6 +279,7 @@ impl<'a> Graph<'a> {
                 let [height, width, _] = image_size(ty);
                 Action::AvgPool(Window::new([height, width]), false)
             }
+            Op::GroupNorm(norm) => Action::GroupNorm(norm.clone()),
             Op::Softmax => Action::Softmax,
             Op::Argmax => Action::Argmax,
         }

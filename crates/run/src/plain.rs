@@ -4,7 +4,7 @@
 //! binary32 with one rounding per operation. Bits come as bytes of 0 and 1.
 
 use onebit_model::limits::MAX_RANK;
-use onebit_model::program::{Conv2d, Cuts, Type, Window};
+use onebit_model::program::{Conv2d, Cuts, GroupNorm, Type, Window};
 
 use crate::layout::pixels;
 use crate::step::Move;
@@ -221,6 +221,31 @@ fn gather<T: Copy>(x: &[T], from: usize, shape: &[usize], strides: &[usize], out
             let n: usize = rest.iter().product();
             for (i, out) in out.chunks_exact_mut(n).enumerate() {
                 gather(x, from + i * strides[0], rest, &strides[1..], out);
+            }
+        }
+    }
+}
+
+/// Group normalisation of one image: the groups of each pixel lie side by side.
+pub(crate) fn group_norm(norm: &GroupNorm, x: &[f32], out: &mut [f32]) {
+    let channels = norm.gamma.len();
+    let n = channels / norm.groups;
+    let count = (x.len() / norm.groups) as f32;
+    for first in (0..channels).step_by(n) {
+        let members = || {
+            x.chunks_exact(channels)
+                .flat_map(|px| &px[first..first + n])
+        };
+        let mean = members().fold(0.0f32, |sum, x| sum + x) / count;
+        let squares = members().map(|x| (x - mean) * (x - mean));
+        let var = squares.fold(0.0f32, |sum, square| sum + square) / count;
+        let deviation = (var + norm.eps).sqrt();
+        let pixels = x.chunks_exact(channels).zip(out.chunks_exact_mut(channels));
+        for (x, out) in pixels {
+            for channel in first..first + n {
+                let normed = (x[channel] - mean) / deviation;
+                let gained = normed * norm.gamma[channel];
+                out[channel] = gained + norm.beta[channel];
             }
         }
     }

@@ -209,6 +209,7 @@ impl Step {
             Action::AvgPool(..) => "avg_pool_plain",
             Action::ReluInts => "relu_ints",
             Action::AddInts => "add_ints",
+            Action::GroupNorm(_) => "group_norm",
             Action::Softmax => "softmax",
             Action::Argmax => "argmax",
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use onebit_bits::chain::{ChainOps, RealThresholds};
 use onebit_bits::conv::ConvThresholds;
 use onebit_bits::dense::CodeThresholds;
-use onebit_model::program::{Conv2d, Cuts, ThresholdValues, ValueId, Window};
+use onebit_model::program::{Conv2d, Cuts, GroupNorm, ThresholdValues, ValueId, Window};
 
 use crate::conv::ConvLayer;
 use crate::dense::DenseLayer;
@@ -54,6 +54,8 @@ pub(crate) enum Action {
     ReluInts,
     /// Integers, added.
     AddInts,
+    /// Reals to reals.
+    GroupNorm(GroupNorm),
     /// Reals to reals.
     Softmax,
     /// Integers or reals to an index.

@@ -12,6 +12,6 @@ mod random;
 pub use agreement::{
     Disagreement, Engine, Interpreter, agreement, conv_agreement, first_disagreement,
 };
-pub use nets::random_net;
+pub use nets::{random_dense_net, random_graph_net, random_net};
 pub use programs::{random_conv_program, random_input, random_program, random_tensor};
 pub use random::Random;

@@ -171,7 +171,7 @@ pub fn restore(path: &Path, network: &mut Network) -> Result<(), CheckpointError
         }
         Ok(())
     })?;
-    network.refresh();
+    network.refresh(0);
     Ok(())
 }
 
@@ -180,17 +180,15 @@ fn visit(
     network: &mut Network,
     mut f: impl FnMut(String, &mut [f32], Vec<usize>) -> Result<(), CheckpointError>,
 ) -> Result<(), CheckpointError> {
-    for (i, layer) in network.layers.iter_mut().enumerate() {
-        visit_param(&format!("layer{i}.weight"), &mut layer.weight, &mut f)?;
-        if let Some(bias) = &mut layer.bias {
-            visit_param(&format!("layer{i}.bias"), bias, &mut f)?;
+    let names: Vec<String> = network.graph.nodes.iter().map(|n| n.name.clone()).collect();
+    for (node, name) in network.nodes.iter_mut().zip(names) {
+        for (role, param) in &mut node.params {
+            visit_param(&format!("{name}.{}", role.name()), param, &mut f)?;
         }
-        if let Some(norm) = &mut layer.norm {
-            visit_param(&format!("layer{i}.gamma"), &mut norm.gamma, &mut f)?;
-            visit_param(&format!("layer{i}.beta"), &mut norm.beta, &mut f)?;
-            let n = norm.mean.len();
-            f(format!("layer{i}.mean"), &mut norm.mean, vec![n])?;
-            f(format!("layer{i}.var"), &mut norm.var, vec![n])?;
+        if let Some(stats) = &mut node.stats {
+            let n = stats.mean.len();
+            f(format!("{name}.mean"), &mut stats.mean, vec![n])?;
+            f(format!("{name}.var"), &mut stats.var, vec![n])?;
         }
     }
     Ok(())

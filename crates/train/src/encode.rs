@@ -8,6 +8,7 @@ use onebit_data::{Dataset, Features, Split};
 use onebit_model::net::Encoder;
 use rayon::prelude::*;
 
+use crate::graph::ValueKind;
 use crate::ops::flex_tensor;
 use crate::recipe::Input;
 use crate::simd::hash32;
@@ -23,6 +24,8 @@ pub struct Augment {
     pub scale: f32,
     /// Whether to mirror half of the images.
     pub flip: bool,
+    /// Side of a square that is zeroed somewhere in each image; 0 is none.
+    pub cutout: usize,
     /// Changes from step to step.
     pub seed: u32,
 }
@@ -34,11 +37,12 @@ impl Augment {
         rotate: 0.0,
         scale: 0.0,
         flip: false,
+        cutout: 0,
         seed: 0,
     };
 
     fn is_none(&self) -> bool {
-        self.shift == 0 && !self.warps() && !self.flip
+        self.shift == 0 && !self.warps() && !self.flip && self.cutout == 0
     }
 
     fn warps(&self) -> bool {
@@ -72,7 +76,10 @@ pub fn fit_encoder(input: &Input, data: &Dataset) -> Result<Encoder, String> {
         (Input::ZeroOne { at }, _) => Ok(Encoder::ZeroOne { at: *at }),
         (Input::FixedPoint { bits, .. }, _) => Ok(Encoder::FixedPoint { bits: *bits }),
         (Input::Thermometer { cuts }, _) => Ok(Encoder::Thermometer { cuts: cuts.clone() }),
-        (Input::Levels, _) => Ok(Encoder::Levels),
+        (Input::ChannelThermometer { cuts }, _) => {
+            Ok(Encoder::ChannelThermometer { cuts: cuts.clone() })
+        }
+        (Input::Levels { .. }, _) => Ok(Encoder::Levels),
     }
 }
 
@@ -126,6 +133,19 @@ impl Feeder {
     /// The encoder.
     pub fn encoder(&self) -> &Encoder {
         &self.encoder
+    }
+
+    /// What the encoder's values are.
+    pub fn kind(&self) -> ValueKind {
+        match &self.encoder {
+            Encoder::Levels => ValueKind::Levels { bits: 8, unit: 1.0 },
+            Encoder::ZeroOne { .. } => ValueKind::Levels { bits: 1, unit: 1.0 },
+            // Unset bits of several per pixel may be fed as 0.
+            Encoder::FixedPoint { .. } if self.unset == 0.0 => {
+                ValueKind::Levels { bits: 1, unit: 1.0 }
+            }
+            _ => ValueKind::Bits,
+        }
     }
 
     /// Inputs of the first layer.
@@ -195,6 +215,15 @@ impl Feeder {
                     fill(out, image, |p| bipolar(p >= *cut));
                 }
             }
+            Encoder::ChannelThermometer { cuts } => {
+                let channels = self.shape.last().copied().unwrap_or(1);
+                let pixels = image.chunks_exact(channels);
+                for (px, out) in pixels.zip(out.chunks_exact_mut(channels * cuts.len())) {
+                    for (cut, out) in cuts.iter().zip(out.chunks_exact_mut(channels)) {
+                        fill(out, px, |p| bipolar(p >= *cut));
+                    }
+                }
+            }
             Encoder::Levels if target == Target::ScaledCodes => {
                 fill(out, image, |p| f32::from(p) / 127.5 - 1.0)
             }
@@ -225,29 +254,58 @@ impl Feeder {
             [h, w] => [h, w, 1],
             _ => return image.to_vec(),
         };
-        if augment.warps() {
-            return warped(image, [h, w, c], index, augment);
-        }
-        let random = hash32(augment.seed, index as u32);
-        let span = 2 * augment.shift as u32 + 1;
-        let dy = ((random >> 16) % span) as isize - augment.shift as isize;
-        let dx = ((random >> 4) % span) as isize - augment.shift as isize;
-        let mirror = augment.flip && random & 1 == 1;
-        let mut out = vec![0u8; image.len()];
-        for y in 0..h {
-            let Some(from_y) = y.checked_add_signed(dy).filter(|&y| y < h) else {
+        let mut out = if augment.warps() {
+            warped(image, [h, w, c], index, augment)
+        } else {
+            shifted(image, [h, w, c], index, augment)
+        };
+        cut_out(&mut out, [h, w, c], index, augment);
+        out
+    }
+}
+
+/// The image moved by a whole number of pixels, zeros moving in, and perhaps mirrored.
+fn shifted(image: &[u8], [h, w, c]: [usize; 3], index: usize, augment: Augment) -> Vec<u8> {
+    let random = hash32(augment.seed, index as u32);
+    let span = 2 * augment.shift as u32 + 1;
+    let dy = ((random >> 16) % span) as isize - augment.shift as isize;
+    let dx = ((random >> 4) % span) as isize - augment.shift as isize;
+    let mirror = augment.flip && random & 1 == 1;
+    let mut out = vec![0u8; image.len()];
+    for y in 0..h {
+        let Some(from_y) = y.checked_add_signed(dy).filter(|&y| y < h) else {
+            continue;
+        };
+        for x in 0..w {
+            let from_x = if mirror { w - 1 - x } else { x };
+            let Some(from_x) = from_x.checked_add_signed(dx).filter(|&x| x < w) else {
                 continue;
             };
-            for x in 0..w {
-                let from_x = if mirror { w - 1 - x } else { x };
-                let Some(from_x) = from_x.checked_add_signed(dx).filter(|&x| x < w) else {
-                    continue;
-                };
-                out[(y * w + x) * c..][..c]
-                    .copy_from_slice(&image[(from_y * w + from_x) * c..][..c]);
-            }
+            out[(y * w + x) * c..][..c].copy_from_slice(&image[(from_y * w + from_x) * c..][..c]);
         }
-        out
+    }
+    out
+}
+
+/// Zeroes a square whose centre is anywhere in the image (DeVries & Taylor 2017).
+fn cut_out(image: &mut [u8], [h, w, c]: [usize; 3], index: usize, augment: Augment) {
+    if augment.cutout == 0 {
+        return;
+    }
+    let half = augment.cutout as isize / 2;
+    let centre = |which: u32, n: usize| {
+        let share = (augment.uniform(index, which) + 1.0) / 2.0;
+        ((share * n as f32) as usize).min(n - 1)
+    };
+    let (cy, cx) = (centre(6, h), centre(7, w));
+    let within = |at: usize, centre: usize| {
+        let from = at as isize - centre as isize + half;
+        (0..augment.cutout as isize).contains(&from)
+    };
+    for y in (0..h).filter(|&y| within(y, cy)) {
+        for x in (0..w).filter(|&x| within(x, cx)) {
+            image[(y * w + x) * c..][..c].fill(0);
+        }
     }
 }
 
@@ -309,7 +367,11 @@ mod tests {
 
     #[test]
     fn fixed_point_planes_come_least_significant_first() {
-        let feeder = Feeder::new(Encoder::FixedPoint { bits: 2 }, &Input::Levels, &[2, 2, 1]);
+        let feeder = Feeder::new(
+            Encoder::FixedPoint { bits: 2 },
+            &Input::Levels { normalise: false },
+            &[2, 2, 1],
+        );
         let batch = feeder.batch(
             &split(vec![0, 64, 128, 255]),
             &[0],
@@ -321,7 +383,11 @@ mod tests {
 
     #[test]
     fn a_shift_moves_pixels_and_fills_with_zeros() {
-        let feeder = Feeder::new(Encoder::Levels, &Input::Levels, &[2, 2, 1]);
+        let feeder = Feeder::new(
+            Encoder::Levels,
+            &Input::Levels { normalise: false },
+            &[2, 2, 1],
+        );
         let data = split(vec![1, 2, 3, 4]);
         let mut seen = std::collections::BTreeSet::new();
         for seed in 0..200 {

@@ -4,11 +4,15 @@
 //! a stopped run resumes from. Lowering is `onebit-compile`'s, drawing is the command line's.
 #![forbid(unsafe_code)]
 
+pub mod binarize;
 pub mod checkpoint;
 pub mod encode;
+mod evaluate;
 pub mod export;
 pub mod fit;
+pub mod graph;
 pub mod loss;
+pub mod mode;
 pub mod network;
 pub mod ops;
 pub mod optim;

@@ -7,12 +7,14 @@ use burn::tensor::activation::log_softmax;
 use crate::ops::{Dropout, Estimator, Unit, activate, flex_tensor};
 use crate::recipe::Loss;
 
-/// The mean loss of a batch. `labels` are class indices.
+/// The mean loss of a batch. `labels` are class indices; `smoothing` of a cross-entropy's target is spread evenly
+/// over all classes (Szegedy et al. 2016).
 pub fn loss(
     scores: Tensor<2>,
     labels: &[u16],
     loss: Loss,
     temperature: f32,
+    smoothing: f32,
     estimator: Estimator,
 ) -> Tensor<1> {
     let [batch, n_classes] = scores.dims();
@@ -22,7 +24,8 @@ pub fn loss(
         scores / temperature
     };
     let (off, on) = if loss == Loss::CrossEntropy {
-        (0.0, 1.0)
+        let share = smoothing / n_classes as f32;
+        (share, 1.0 - smoothing + share)
     } else {
         (-1.0, 1.0)
     };

@@ -26,6 +26,8 @@ macro_rules! lane_wrappers {
                 = crate::generic::pixels::elementwise::<$lanes>;
             windows(windows: Windows<'_>, chain: &mut Chain<'_>)
                 = crate::generic::pixels::windows::<$lanes>;
+            pack_pixels(values: &[f32], channels: usize, at: f32, words: &mut [u32])
+                = crate::generic::signs::pack_pixels::<$lanes>;
         );
     };
     (@functions $attribute:tt $($name:ident($($arg:ident: $ty:ty),*) = $generic:expr;)*) => {

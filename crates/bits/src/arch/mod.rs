@@ -68,6 +68,8 @@ mod lane_wrappers;
 pub(crate) use lane_wrappers::lane_wrappers;
 #[allow(unused_imports, reason = "as the macros")]
 pub(crate) use lane_wrappers::one;
+mod train_wrappers;
+pub(crate) use train_wrappers::train_wrappers;
 
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod aarch64;

@@ -136,3 +136,10 @@ impl Lanes for Plain {
 }
 
 crate::arch::lane_wrappers!(Plain, 1, 2, 1, 2, 1);
+
+/// Products of floats for the training step.
+pub(crate) mod train {
+    use super::Plain;
+    use crate::generic::train::Separate;
+    crate::arch::train_wrappers!([inline], Plain, Separate, 2, 2, 2, 1, 4);
+}

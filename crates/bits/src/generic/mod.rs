@@ -17,3 +17,4 @@ pub(crate) mod signs;
 pub(crate) mod sinks;
 pub(crate) mod sliced;
 pub(crate) mod ternary;
+pub(crate) mod train;

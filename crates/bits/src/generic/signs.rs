@@ -2,6 +2,7 @@
 //!
 //! Matrices of floats are row-major `[row][n_cols]`; packed rows are `n_words(n_cols)` words each.
 
+use crate::lanes::Lanes;
 use crate::n_words;
 use crate::vector::Convert;
 
@@ -110,6 +111,35 @@ pub(crate) unsafe fn unpack_ternary<V: Convert>(
                 // SAFETY: the buffer holds 64 floats.
                 unsafe { V::expand_ternary64(sign[word], mask[word], padded.as_mut_ptr()) };
                 chunk.copy_from_slice(&padded[..chunk.len()]);
+            }
+        }
+    }
+}
+
+/// Packs comparisons, bit 1 where `value >= at`, in words of 32 bits that begin anew at each pixel of `channels` values.
+///
+/// # Safety
+///
+/// As [`Lanes`].
+#[inline(always)]
+pub(crate) unsafe fn pack_pixels<V: Lanes>(
+    values: &[f32],
+    channels: usize,
+    at: f32,
+    words: &mut [u32],
+) {
+    let pixels = values.chunks_exact(channels);
+    for (pixel, words) in pixels.zip(words.chunks_exact_mut(channels.div_ceil(32))) {
+        for (chunk, word) in pixel.chunks(32).zip(words) {
+            *word = 0;
+            for (i, lanes) in chunk.chunks(V::N).enumerate() {
+                // SAFETY: the caller's promise; lanes past the last are zero, and masked.
+                let bits = unsafe {
+                    let lanes = V::load_first(lanes.as_ptr().cast(), lanes.len());
+                    lanes.at_least_float(V::splat(at.to_bits()))
+                };
+                let present = (1u64 << lanes.len()) - 1;
+                *word |= (bits & present as u32) << (i * V::N);
             }
         }
     }

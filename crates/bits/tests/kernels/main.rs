@@ -4,6 +4,7 @@
 mod chain;
 mod conv;
 mod random;
+mod train_conv;
 
 use onebit_bits::dense::{self, BitRows, Bounds, CodeThresholds};
 use onebit_bits::sliced::{SlicedRows, SlicedScratch, dense_bits_sliced};
@@ -67,6 +68,10 @@ fn defined(kernel: Kernel, seed: u64) -> Option<Vec<u64>> {
         Kernel::ConvFloats => Some(conv::random_case(None, Operand::Floats, seed)),
         Kernel::Chain => Some(chain::stored(None, seed)),
         Kernel::FloatWindow => Some(chain::window(None, seed)),
+        Kernel::TrainProduct
+        | Kernel::TrainInputGradient
+        | Kernel::TrainWeightGradient
+        | Kernel::TrainSigns => Some(train_conv::integers(kernel, None, seed)),
         Kernel::PackSigns
         | Kernel::PackNonzero
         | Kernel::UnpackSigns
@@ -179,6 +184,10 @@ fn run(kernel: Kernel, isa: Isa, seed: u64) -> Vec<u64> {
         Kernel::ConvFloats => conv::random_case(Some(isa), Operand::Floats, seed),
         Kernel::Chain => chain::stored(Some(isa), seed),
         Kernel::FloatWindow => chain::window(Some(isa), seed),
+        Kernel::TrainProduct
+        | Kernel::TrainInputGradient
+        | Kernel::TrainWeightGradient
+        | Kernel::TrainSigns => train_conv::integers(kernel, Some(isa), seed),
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use onebit_train::fit::{FitError, FitOptions, Outcome, fit};
 use onebit_train::recipe::Recipe;
+use onebit_train::recipe::overrides::parse_with;
 
 use crate::engine::n_threads;
 use crate::error::{Failure, misuse};
@@ -28,6 +29,9 @@ pub struct Args {
     /// Name of the network [default: what the recipe says]
     #[arg(long)]
     name: Option<String>,
+    /// Set a key of the recipe, as in --set stage.0.lr=0.01 or --set 'defaults.weights="twn"'; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    changes: Vec<String>,
     /// Go on from the run folder's last checkpoint
     #[arg(long)]
     resume: bool,
@@ -115,7 +119,8 @@ fn read_recipe(args: &Args) -> Result<(String, Recipe), Failure> {
         ))
     })?;
     let wrong = |error| Failure::Failed(format!("{path}: {error}"));
-    let mut recipe = Recipe::parse(&text).map_err(wrong)?;
+    let (mut recipe, changed) = parse_with(&text, &args.changes).map_err(wrong)?;
+    let text = changed.unwrap_or(text);
     if let Some(data) = &args.data {
         recipe.data.clone_from(data);
     }
@@ -177,6 +182,9 @@ fn train_command(args: &Args, dir: &Path) -> String {
     }
     if let Some(name) = &args.name {
         words.extend(["--name".into(), quoted(name)]);
+    }
+    for change in &args.changes {
+        words.extend(["--set".into(), quoted(change)]);
     }
     words.extend(["--out".into(), quoted(&dir.display().to_string())]);
     if args.threads > 0 {

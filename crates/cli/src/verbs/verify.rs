@@ -118,7 +118,7 @@ fn agreed(
     );
     if !agreement.not_compared.is_empty() {
         let layers = agreement.not_compared.join(", ");
-        text.push_str(&format!("\nlayers of the Net without the same channels in the Program, so compared by their effect only: {layers}"));
+        text.push_str(&format!("\nlayers of the Net without the same value in the Program, so compared by their effect only: {layers}"));
     }
     say(text)
 }

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use onebit_model::net::{Activation, BatchNorm, Encoder, Layer, Net};
+use onebit_model::net::{BatchNorm, Encoder, Layer, LayerOp, Net};
 use onebit_model::net_to_bytes;
-use onebit_model::program::{Kind, Type};
+use onebit_model::program::{Kind, Type, ValueId};
 use onebit_model::weights::{BitMatrix, Weights};
 
 /// The binary, without the caller's settings.
@@ -140,16 +140,24 @@ pub fn small_net() -> Net {
         var: (0..24).map(|i| 20.0 + i as f32).collect(),
         eps: 1e-5,
     };
-    let layer = |name: &str, weights, bias, norm, activation| Layer {
+    // Each layer reads the one before it.
+    let layer = |(idx, (name, op)): (usize, (&str, LayerOp))| Layer {
         name: name.into(),
-        weights,
-        bias,
-        norm,
-        activation,
+        op,
+        inputs: vec![ValueId(idx)],
     };
+    let dense = |weights, bias| LayerOp::Dense { weights, bias };
     let hidden2 = Weights::Bits(bits(16, 24, 2));
     let scores = Weights::Bits(bits(10, 16, 2));
     let bias = Some((0..16).map(|i| i % 3 - 1).collect());
+    let layers = [
+        ("hidden1", dense(Weights::Ternary { sign, mask }, None)),
+        ("hidden1.norm", LayerOp::Norm(norm)),
+        ("hidden1.sign", LayerOp::Sign),
+        ("hidden2", dense(hidden2, bias)),
+        ("hidden2.sign", LayerOp::Sign),
+        ("scores", dense(scores, None)),
+    ];
     Net {
         name: "small".into(),
         input: Type {
@@ -157,17 +165,7 @@ pub fn small_net() -> Net {
             shape: vec![8, 8, 1],
         },
         encoder: Encoder::Sign { at: 128 },
-        layers: vec![
-            layer(
-                "hidden1",
-                Weights::Ternary { sign, mask },
-                None,
-                Some(norm),
-                Activation::Sign,
-            ),
-            layer("hidden2", hidden2, bias, None, Activation::Sign),
-            layer("scores", scores, None, None, Activation::Scores),
-        ],
+        layers: layers.into_iter().enumerate().map(layer).collect(),
         notes: vec![
             ("classes".into(), "0,1,2,3,4,5,6,7,8,9".into()),
             ("data".into(), "digits".into()),

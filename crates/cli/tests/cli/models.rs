@@ -257,7 +257,7 @@ fn verify_names_the_first_layer_neuron_and_image_that_differ() {
     };
     let bit = |idx: usize| {
         let input = onebit_model::Tensor::Levels(pixels[idx * 64..][..64].to_vec());
-        match &onebit_model::evaluate(&models.net, &input).unwrap().layers[1].output {
+        match &onebit_model::evaluate(&models.net, &input).unwrap().values[4] {
             onebit_model::Tensor::Bits(bits) => bits[5],
             other => panic!("not bits: {other:?}"),
         }

@@ -7,15 +7,7 @@ use onebit_model::program::{Program, ValueId};
 
 /// Runs the pass on a well-formed Program.
 pub fn dead_nodes(mut program: Program) -> Program {
-    let mut is_used = vec![false; program.nodes.len() + 1];
-    is_used[program.output.0] = true;
-    for node_idx in (0..program.nodes.len()).rev() {
-        if is_used[node_idx + 1] {
-            for id in &program.nodes[node_idx].inputs {
-                is_used[id.0] = true;
-            }
-        }
-    }
+    let is_used = used_values(&program);
     // The new number of each value; the input stays 0 whether it is used or not.
     let mut renumbered = vec![ValueId(0)];
     let mut n_kept = 0;
@@ -32,6 +24,20 @@ pub fn dead_nodes(mut program: Program) -> Program {
     }
     program.output = renumbered[program.output.0];
     program
+}
+
+/// Which values reach the answer.
+pub(crate) fn used_values(program: &Program) -> Vec<bool> {
+    let mut is_used = vec![false; program.nodes.len() + 1];
+    is_used[program.output.0] = true;
+    for node_idx in (0..program.nodes.len()).rev() {
+        if is_used[node_idx + 1] {
+            for id in &program.nodes[node_idx].inputs {
+                is_used[id.0] = true;
+            }
+        }
+    }
+    is_used
 }
 
 #[cfg(test)]

@@ -93,6 +93,23 @@ fn unflip(
     }
 }
 
+/// Negates the row and the bias of one channel of a product; false, with nothing changed, if a number would
+/// leave its type.
+pub(super) fn negate_channel(op: &mut Op, channel: usize, elements: Elements) -> bool {
+    let Some((weights, bias)) = product_mut(op) else {
+        return false;
+    };
+    let row_bias = bias.as_ref().map_or(0, |bias| bias[channel]);
+    let is_possible = row_bias != i32::MIN && is_negatable(weights, channel, row_bias, elements);
+    if is_possible {
+        negate_row(weights, channel);
+        if let Some(bias) = bias {
+            bias[channel] = -row_bias;
+        }
+    }
+    is_possible
+}
+
 /// The weights and the bias of a dense or a convolution.
 fn product_mut(op: &mut Op) -> Option<(&mut Weights, &mut Option<Vec<i32>>)> {
     match op {

@@ -1,91 +1,169 @@
 //! The pass `fold_thresholds`: compares integers where a chain of real ops stood before the comparison.
 //!
 //! A threshold or quantize that reads affines, relus, clips and prelus of an integer asks a question of
-//! that integer alone. Where each channel of the chain rises or falls throughout, the question is one
-//! integer threshold, found by searching the range with the arithmetic of the interpreter. Only the operand
+//! that integer alone. Where the answer changes once along a channel's reach, the question is one integer
+//! threshold, found by searching the reach with the arithmetic of the interpreter. A threshold that compares
+//! the sums of a product already is brought to the least number that answers the same. Only the operand
 //! and the numbers of the threshold change; what else reads the chain still does, and what nobody reads any
 //! more is left to `dead_nodes`.
 //!
-//! A quantize has no flips, so one with a falling channel stays, and so does one over a chain that
-//! overflows: past an infinity there may be a NaN.
+//! A quantize has no flips. Its falling channels are turned round by negating their rows of weights where
+//! nothing else reads the sums; otherwise it stays.
 
 use onebit_model::ProgramTypes;
 use onebit_model::program::{Cuts, Kind, Op, Program, ThresholdValues, Thresholds, ValueId};
 use onebit_model::scalar;
 
-use super::{producer, product, sums_elements};
+use super::direction::negate_channel;
+use super::{is_elementwise, producer, product, sums_elements, use_counts};
 use crate::fold::{Folded, fold_monotone};
 use crate::reach::Reach;
+
+/// Longest reach that is searched number by number, where a chain may turn.
+const MAX_SEARCH: i64 = 1 << 14;
 
 /// Runs the pass on a well-formed Program.
 pub fn fold_thresholds(mut program: Program) -> Program {
     let types = onebit_model::verify(&program).expect("a pass is given a well-formed Program");
+    let counts = use_counts(&program);
     for node_idx in 0..program.nodes.len() {
-        let node = &program.nodes[node_idx];
-        let is_question = matches!(node.op, Op::Threshold(_) | Op::Quantize { .. });
-        let Some(chain) = is_question
-            .then(|| chain_before(&program, &types, node.inputs[0]))
-            .flatten()
-        else {
-            continue;
-        };
-        let start = chain.start;
-        let folded = match &node.op {
-            Op::Threshold(thresholds) => Some(Op::Threshold(chain.fold_threshold(thresholds))),
-            &Op::Quantize { bits, ref cuts } => chain
-                .fold_cuts(bits, cuts)
-                .map(|cuts| Op::Quantize { bits, cuts }),
-            _ => None,
-        };
-        if let Some(op) = folded {
-            let node = &mut program.nodes[node_idx];
-            node.op = op;
-            node.inputs = vec![start];
+        match &program.nodes[node_idx].op {
+            Op::Threshold(_) => fold_threshold(&mut program, &types, node_idx),
+            Op::Quantize { .. } => fold_quantize(&mut program, &types, &counts, node_idx),
+            _ => {}
         }
     }
     program
 }
 
-/// Ops from an integer value to what a threshold reads, first to last; never empty.
+fn fold_threshold(program: &mut Program, types: &ProgramTypes, node_idx: usize) {
+    let node = &program.nodes[node_idx];
+    let Op::Threshold(thresholds) = &node.op else {
+        return;
+    };
+    let Some(chain) = chain_before(program, types, node.inputs[0]) else {
+        return;
+    };
+    let is_canonical = chain.ops.is_empty() && sums_elements(program, types, chain.start).is_none();
+    if is_canonical {
+        return;
+    }
+    let Some(folded) = chain.fold_threshold(thresholds) else {
+        return;
+    };
+    let start = chain.start;
+    let node = &mut program.nodes[node_idx];
+    node.op = Op::Threshold(folded);
+    node.inputs = vec![start];
+}
+
+fn fold_quantize(program: &mut Program, types: &ProgramTypes, counts: &[usize], node_idx: usize) {
+    let node = &program.nodes[node_idx];
+    let &Op::Quantize { bits, ref cuts } = &node.op else {
+        return;
+    };
+    let Some(chain) = chain_before(program, types, node.inputs[0]) else {
+        return;
+    };
+    if chain.ops.is_empty() {
+        return;
+    }
+    let (start, ids) = (chain.start, chain.ids.clone());
+    let n_channels = chain.reaches.len();
+    let folded: Vec<Option<Vec<i32>>> = (0..n_channels)
+        .map(|channel| chain.fold_cuts(bits, cuts, channel, Direction::Rising))
+        .collect();
+    // A falling channel's row is negated, and its cuts are those of the negated sum.
+    let negated: Vec<Option<Vec<i32>>> = (0..n_channels)
+        .map(|channel| match folded[channel] {
+            Some(_) => None,
+            None => chain.fold_cuts(bits, cuts, channel, Direction::Falling),
+        })
+        .collect();
+    let is_read_here_only = counts[start.0] == 1 && ids.iter().all(|id| counts[id.0] == 1);
+    let falling: Vec<usize> = (0..n_channels)
+        .filter(|&channel| folded[channel].is_none())
+        .collect();
+    let is_turned = |channel: &usize| negated[*channel].is_some();
+    if !falling.is_empty() {
+        let Some(elements) = sums_elements(program, types, start).filter(|_| is_read_here_only)
+        else {
+            return;
+        };
+        if !falling.iter().all(is_turned) {
+            return;
+        }
+        let Some(sums_idx) = producer(start) else {
+            return;
+        };
+        let mut turned = program.nodes[sums_idx].op.clone();
+        if !falling
+            .iter()
+            .all(|&channel| negate_channel(&mut turned, channel, elements))
+        {
+            return;
+        }
+        program.nodes[sums_idx].op = turned;
+    }
+    let lists: Vec<Vec<i32>> = folded
+        .into_iter()
+        .zip(negated)
+        .filter_map(|(folded, negated)| folded.or(negated))
+        .collect();
+    let is_shared = lists.windows(2).all(|pair| pair[0] == pair[1]);
+    let n_lists = if is_shared { 1 } else { lists.len() };
+    let node = &mut program.nodes[node_idx];
+    node.inputs = vec![start];
+    node.op = Op::Quantize {
+        bits,
+        cuts: Cuts::Int(lists[..n_lists].concat()),
+    };
+}
+
+/// Which way the sum of a channel counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    /// As it is.
+    Rising,
+    /// Negated.
+    Falling,
+}
+
+/// Ops from an integer value to what a threshold reads, first to last.
 struct Chain<'program> {
     start: ValueId,
     /// Of each channel of `start`.
     reaches: Vec<Reach>,
     ops: Vec<&'program Op>,
+    /// The values of the ops.
+    ids: Vec<ValueId>,
 }
 
-/// The chain that ends in `end`, if there is one that is monotone in every channel.
+/// The chain that ends in `end`, if there is one.
 fn chain_before<'program>(
     program: &'program Program,
     types: &ProgramTypes,
     end: ValueId,
 ) -> Option<Chain<'program>> {
-    let (mut start, mut ops) = (end, Vec::new());
-    while let Some(node) = producer(start).map(|node_idx| &program.nodes[node_idx]) {
-        match &node.op {
-            Op::Affine { .. } | Op::Relu | Op::Clip { .. } => {}
-            Op::Prelu { slope } | Op::Rprelu { slope, .. } if slope.iter().all(|&s| s >= 0.0) => {}
-            _ => break,
-        }
+    let (mut start, mut ops, mut ids) = (end, Vec::new(), Vec::new());
+    while let Some(node) = producer(start).map(|node_idx| &program.nodes[node_idx])
+        && is_elementwise(&node.op)
+    {
         ops.push(&node.op);
+        ids.push(start);
         start = node.inputs[0];
     }
     ops.reverse();
-    let is_start = matches!(types.of(start).kind, Kind::Int | Kind::Levels(_));
-    if ops.is_empty() || !is_start {
+    if !matches!(types.of(start).kind, Kind::Int | Kind::Levels(_)) {
         return None;
     }
     let reaches = reaches(program, types, start)?;
-    let chain = Chain {
+    Some(Chain {
         start,
         reaches,
         ops,
-    };
-    let is_finite = |channel: usize| {
-        let Reach { min, max, .. } = chain.reaches[channel];
-        [min, max].iter().all(|&x| chain.ends_finite(x, channel))
-    };
-    (0..chain.reaches.len()).all(is_finite).then_some(chain)
+        ids,
+    })
 }
 
 /// The integers that each channel of a value lies among.
@@ -170,19 +248,45 @@ impl Chain<'_> {
             .fold(start, |x, op| Self::step(op, x, channel))
     }
 
-    /// Whether an integer stays finite all along. If the ends of a reach do, so does all between them.
-    fn ends_finite(&self, x: i32, channel: usize) -> bool {
-        let mut x = Element::Int(x);
+    /// Whether the chain of a channel rises throughout its reach or falls throughout, and never makes a NaN.
+    ///
+    /// Between the ends of a reach lies what is between the results of the ends, op by op, as long as no op
+    /// turns; so a sign, an infinity and the NaN that comes of it show at an end.
+    fn is_monotone(&self, channel: usize) -> bool {
+        let Reach { min, max, .. } = self.reaches[channel];
+        let mut ends = [Element::Int(min), Element::Int(max)];
         self.ops.iter().all(|op| {
-            // A sum inside an rprelu that overflows is infinite at its end too, unless a slope of zero
-            // makes a NaN of it.
-            x = Self::step(op, x, channel);
-            x.real().is_finite()
+            let corner = match op {
+                Op::Prelu { slope } if slope[channel] < 0.0 => Some(0.0),
+                Op::Rprelu { before, slope, .. } if slope[channel] < 0.0 => Some(before[channel]),
+                _ => None,
+            };
+            let is_turn = corner.is_some_and(|before| {
+                let [low, high] = ends.map(|x| x.real() + before >= 0.0);
+                low != high
+            });
+            ends = ends.map(|x| Self::step(op, x, channel));
+            !is_turn && !ends.iter().any(|x| x.real().is_nan())
         })
     }
 
-    fn fold_threshold(&self, thresholds: &Thresholds) -> Thresholds {
-        let n_channels = self.reaches.len();
+    /// The threshold that agrees with `answer` on the whole reach of a channel, if there is one.
+    fn fold(&self, channel: usize, reach: Reach, answer: impl Fn(i32) -> bool) -> Option<Folded> {
+        if !self.is_monotone(channel) {
+            let length = i64::from(reach.max) - i64::from(reach.min);
+            if length / i64::from(reach.step) >= MAX_SEARCH {
+                return None;
+            }
+            let answers: Vec<bool> = reach.values().map(&answer).collect();
+            let n_changes = answers.windows(2).filter(|pair| pair[0] != pair[1]).count();
+            if n_changes > 1 {
+                return None;
+            }
+        }
+        Some(fold_monotone(reach, answer))
+    }
+
+    fn fold_threshold(&self, thresholds: &Thresholds) -> Option<Thresholds> {
         let of_channel = |channel: usize| {
             let cut = match &thresholds.at {
                 ThresholdValues::Int(at) => Element::Int(at[channel]),
@@ -190,55 +294,56 @@ impl Chain<'_> {
             };
             let flip = thresholds.flip[channel];
             let reach = self.reaches[channel];
-            let folded = fold_monotone(reach, |x| self.end(x, channel).reaches(cut) != flip);
+            let folded = self.fold(channel, reach, |x| {
+                self.end(x, channel).reaches(cut) != flip
+            })?;
             // A channel that always says no needs no flip where there is an integer past its reach.
-            match reach.max.checked_add(1) {
+            Some(match reach.max.checked_add(1) {
                 Some(at) if folded == Folded::constant(false) => Folded { at, flip: false },
                 _ => folded,
-            }
+            })
         };
-        let folded: Vec<Folded> = (0..n_channels).map(of_channel).collect();
-        Thresholds {
+        let n_channels = self.reaches.len();
+        let folded: Vec<Folded> = (0..n_channels).map(of_channel).collect::<Option<_>>()?;
+        Some(Thresholds {
             at: ThresholdValues::Int(folded.iter().map(|folded| folded.at).collect()),
             flip: folded.iter().map(|folded| folded.flip).collect(),
-        }
+        })
     }
 
-    fn fold_cuts(&self, bits: u8, cuts: &Cuts) -> Option<Cuts> {
-        let n_cuts = (1usize << bits) - 1;
-        let cuts: Vec<Element> = match cuts {
-            Cuts::Int(cuts) => cuts.iter().map(|&cut| Element::Int(cut)).collect(),
-            Cuts::Real(cuts) => cuts.iter().map(|&cut| Element::Real(cut)).collect(),
+    /// The cuts of one channel over its sum or over the negated one; `None` if a code falls there.
+    fn fold_cuts(
+        &self,
+        bits: u8,
+        cuts: &Cuts,
+        channel: usize,
+        direction: Direction,
+    ) -> Option<Vec<i32>> {
+        let reach = match direction {
+            Direction::Rising => self.reaches[channel],
+            Direction::Falling => self.reaches[channel].negated()?,
         };
-        let mut lists = Vec::with_capacity(self.reaches.len());
-        for (channel, &reach) in self.reaches.iter().enumerate() {
-            if !self
-                .end(reach.max, channel)
-                .reaches(self.end(reach.min, channel))
-            {
-                return None;
+        let end = |x: i32| match direction {
+            Direction::Rising => self.end(x, channel),
+            Direction::Falling => self.end(-x, channel),
+        };
+        let n_cuts = (1usize << bits) - 1;
+        let cut_at = |idx: usize| match cuts {
+            Cuts::Int(cuts) => Element::Int(cuts[idx % cuts.len()]),
+            Cuts::Real(cuts) => Element::Real(cuts[idx % cuts.len()]),
+        };
+        let fold_cut = |idx: usize| {
+            // One list for all channels repeats.
+            let cut = cut_at(channel * n_cuts + idx);
+            let folded = self.fold(channel, reach, |x| end(x).reaches(cut))?;
+            match folded {
+                // Nothing reaches the cut, so it goes past everything.
+                Folded { flip: true, at } if at == i32::MIN => reach.max.checked_add(1),
+                Folded { flip: true, .. } => None,
+                Folded { at, .. } => Some(at),
             }
-            let first = if cuts.len() == n_cuts {
-                0
-            } else {
-                channel * n_cuts
-            };
-            let list: Option<Vec<i32>> = cuts[first..first + n_cuts]
-                .iter()
-                .map(|&cut| {
-                    let folded = fold_monotone(reach, |x| self.end(x, channel).reaches(cut));
-                    // Only a cut that nothing reaches is flipped; it goes past everything.
-                    match folded.flip {
-                        true => reach.max.checked_add(1),
-                        false => Some(folded.at),
-                    }
-                })
-                .collect();
-            lists.push(list?);
-        }
-        let is_shared = lists.windows(2).all(|pair| pair[0] == pair[1]);
-        lists.truncate(if is_shared { 1 } else { lists.len() });
-        Some(Cuts::Int(lists.concat()))
+        };
+        (0..n_cuts).map(fold_cut).collect()
     }
 }
 
@@ -247,7 +352,7 @@ mod tests {
     use super::*;
     use onebit_model::builder::ProgramBuilder;
     use onebit_model::weights::{BitMatrix, Matrix, Weights};
-    use onebit_model::{Tensor, interpret_all, verify};
+    use onebit_model::{Tensor, interpret, interpret_all, verify};
     use onebit_testkit::Random;
 
     /// What the node `name` reads after the pass.
@@ -281,7 +386,9 @@ mod tests {
         for n in 0..64u32 {
             let x = Tensor::Bits((0..6).map(|bit| (n >> bit) & 1 == 1).collect());
             let before = interpret_all(before, &types[0], &x);
-            assert_eq!(before, interpret_all(after, &types[1], &x));
+            for (before, after) in before.iter().zip(interpret_all(after, &types[1], &x)) {
+                assert_eq!(before.first_difference(&after), None);
+            }
         }
     }
 
@@ -308,11 +415,77 @@ mod tests {
     }
 
     #[test]
-    fn it_leaves_chains_that_turn_or_overflow() {
-        let turning = program([1.0; 3], -0.5, 0.0);
-        assert_eq!(fold_thresholds(turning.clone()), turning);
-        let overflowing = program([1.0, f32::MAX, 1.0], 0.0, 0.0);
-        assert_eq!(fold_thresholds(overflowing.clone()), overflowing);
+    fn chains_that_turn_or_overflow_fold_where_their_answer_changes_once() {
+        let twice = program([1.0; 3], -0.5, 0.5);
+        assert_eq!(fold_thresholds(twice.clone()), twice);
+        let mut n_folded = 0;
+        for step in -8..8 {
+            for (scale, slope) in [([1.0; 3], -0.5), ([1.0, f32::MAX, -1.0], 0.0)] {
+                let before = program(scale, slope, step as f32 / 4.0);
+                let after = fold_thresholds(before.clone());
+                n_folded += usize::from(operand(&after, "sign") == ValueId(1));
+                agree(&before, &after);
+            }
+        }
+        assert!((10..32).contains(&n_folded), "{n_folded}");
+    }
+
+    #[test]
+    fn a_slope_below_zero_is_no_turn_where_all_is_on_one_side() {
+        // Too many integers to be searched one by one.
+        for (shift, is_folded) in [(-40_000.0, true), (0.0, true), (-16_000.0, false)] {
+            let mut b = ProgramBuilder::new("p", Kind::Levels(8), &[130]);
+            let row = Weights::Int8(Matrix::from_fn(1, 130, |_, _| 1));
+            let sums = b.dense("sums", b.input(), row, None);
+            let norm = b.affine("norm", sums, vec![1.0], vec![shift]);
+            let act = b.prelu("act", norm, vec![-0.5]);
+            let sign = b.threshold_real("sign", act, vec![5000.0], vec![false]);
+            let before = b.finish(sign).unwrap();
+            let after = fold_thresholds(before.clone());
+            assert_eq!(operand(&after, "sign") == ValueId(1), is_folded);
+            for step in 0..=255 {
+                let x = Tensor::Levels(vec![step; 130]);
+                let values = [&before, &after]
+                    .map(|program| interpret_all(program, &verify(program).unwrap(), &x));
+                assert_eq!(values[0], values[1]);
+            }
+        }
+    }
+
+    #[test]
+    fn falling_codes_turn_their_rows_round() {
+        let mut random = Random::new(21);
+        for _ in 0..100 {
+            let mut b = ProgramBuilder::new("p", Kind::Levels(2), &[3]);
+            let entry = |_, _| random.int(-127, 127) as i8;
+            let weights = Weights::Int8(Matrix::from_fn(4, 3, entry));
+            let sums = b.dense("sums", b.input(), weights, Some(vec![7, -3, 0, 1]));
+            let scale: Vec<f32> = (0..4).map(|_| random.int(-9, 9) as f32 / 97.0).collect();
+            let relu = b.affine("norm", sums, scale, vec![0.5, 0.25, -0.1, 1.0]);
+            let codes = b.quantize("codes", relu, 2, Cuts::Real(vec![0.2, 0.5, 0.8]));
+            let before = b.finish(codes).unwrap();
+            let after = fold_thresholds(before.clone());
+            assert_eq!(operand(&after, "codes"), ValueId(1));
+            let types = [&before, &after].map(|program| verify(program).unwrap());
+            for n in 0..64u8 {
+                let x = Tensor::Levels((0..3).map(|place| (n >> (2 * place)) & 3).collect());
+                let found = interpret(&after, &types[1], &x);
+                assert_eq!(found, interpret(&before, &types[0], &x));
+            }
+        }
+    }
+
+    #[test]
+    fn sums_get_the_least_threshold() {
+        let mut b = ProgramBuilder::new("p", Kind::Bits, &[4]);
+        let weights = Weights::Bits(BitMatrix::zeros(3, 4));
+        let sums = b.dense("sums", b.input(), weights, Some(vec![0, 1, 0]));
+        let sign = b.threshold("sign", sums, vec![0, 0, 5]);
+        let after = fold_thresholds(b.finish(sign).unwrap());
+        // Sums are even, odd and even, and no sum is 5.
+        let at = ThresholdValues::Int(vec![-1, 0, 5]);
+        let flip = vec![false; 3];
+        assert_eq!(after.nodes[1].op, Op::Threshold(Thresholds { at, flip }));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::reach::Elements;
 
 pub use constant_channels::{ChannelMap, constant_channels, constant_channels_with_map};
 pub use dead_nodes::dead_nodes;
+pub(crate) use dead_nodes::used_values;
 pub use direction::direction;
 pub use fold_thresholds::fold_thresholds;
 pub use pool_after_threshold::pool_after_threshold;
@@ -41,6 +42,14 @@ fn sole_dense_operand(program: &Program, counts: &[usize], user: &Node) -> Optio
     let node_idx = producer(id)?;
     let is_dense = matches!(program.nodes[node_idx].op, Op::Dense { .. });
     (is_dense && counts[id.0] == 1).then_some(node_idx)
+}
+
+/// Whether an op treats each element of a single operand on its own and gives reals or integers.
+fn is_elementwise(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Affine { .. } | Op::Relu | Op::Clip { .. } | Op::Prelu { .. } | Op::Rprelu { .. }
+    )
 }
 
 /// The weights and the bias of a dense or a convolution.

@@ -69,6 +69,13 @@ pub fn png(
     bytes
 }
 
+/// The bytes of an image file.
+pub fn coded_image(image: &image::DynamicImage, format: image::ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
 /// A folder with the arrays of a set: three 2x2 images for training, one for test.
 pub fn npy_members() -> Vec<(&'static str, Vec<u8>)> {
     vec![

@@ -445,6 +445,7 @@ fn role(op: &Op) -> &'static str {
         Op::Transpose { .. } => "transpose",
         Op::MaxPool(_) => "maxpool",
         Op::AvgPool { .. } | Op::GlobalAvgPool => "avgpool",
+        Op::GroupNorm(_) => "norm",
         Op::Softmax => "softmax",
         Op::Argmax => "argmax",
     }

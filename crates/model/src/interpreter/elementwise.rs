@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{integers, reals};
-use crate::program::{Cuts, ThresholdValues, Thresholds};
+use crate::program::{Cuts, GroupNorm, ThresholdValues, Thresholds};
 use crate::scalar;
 use crate::tensor::Tensor;
 
@@ -44,7 +44,7 @@ fn codes<T: Copy + PartialOrd>(cuts: &[T], n_cuts: usize, n_channels: usize, x: 
 }
 
 /// `scale[c] * (x as f32) + shift[c]`: the conversion, the product and the sum round once each.
-pub(super) fn affine(scale: &[f32], shift: &[f32], x: &Tensor) -> Tensor {
+pub(crate) fn affine(scale: &[f32], shift: &[f32], x: &Tensor) -> Tensor {
     let x = reals(x);
     let value = |(idx, &x): (usize, &f32)| {
         let channel = idx % scale.len();
@@ -54,7 +54,7 @@ pub(super) fn affine(scale: &[f32], shift: &[f32], x: &Tensor) -> Tensor {
 }
 
 /// `x` where `x > 0`, else 0.
-pub(super) fn relu(x: &Tensor) -> Tensor {
+pub(crate) fn relu(x: &Tensor) -> Tensor {
     match x {
         Tensor::Int(x) => Tensor::Int(x.iter().map(|&x| x.max(0)).collect()),
         Tensor::Real(x) => Tensor::Real(x.iter().map(|&x| scalar::relu(x)).collect()),
@@ -70,20 +70,20 @@ fn real_elements(x: &Tensor) -> &[f32] {
 }
 
 /// `x` held between `min` and `max`.
-pub(super) fn clip(min: f32, max: f32, x: &Tensor) -> Tensor {
+pub(crate) fn clip(min: f32, max: f32, x: &Tensor) -> Tensor {
     let x = real_elements(x).iter();
     Tensor::Real(x.map(|&x| scalar::clip(x, min, max)).collect())
 }
 
 /// `x` where `x >= 0`, else `slope[c] * x`.
-pub(super) fn prelu(slope: &[f32], x: &Tensor) -> Tensor {
+pub(crate) fn prelu(slope: &[f32], x: &Tensor) -> Tensor {
     let x = real_elements(x).iter().enumerate();
     let value = |(idx, &x): (usize, &f32)| scalar::prelu(x, slope[idx % slope.len()]);
     Tensor::Real(x.map(value).collect())
 }
 
 /// `prelu(x + before[c]) + after[c]`.
-pub(super) fn rprelu(before: &[f32], slope: &[f32], after: &[f32], x: &Tensor) -> Tensor {
+pub(crate) fn rprelu(before: &[f32], slope: &[f32], after: &[f32], x: &Tensor) -> Tensor {
     let x = real_elements(x).iter().enumerate();
     let value = |(idx, &x): (usize, &f32)| {
         let channel = idx % slope.len();
@@ -92,8 +92,31 @@ pub(super) fn rprelu(before: &[f32], slope: &[f32], after: &[f32], x: &Tensor) -
     Tensor::Real(x.map(value).collect())
 }
 
+/// The deviation from the group's mean, divided by the root of its variance, then gained and offset.
+pub(crate) fn group_norm(norm: &GroupNorm, x: &Tensor) -> Tensor {
+    let x = real_elements(x);
+    let n_channels = norm.gamma.len();
+    let n_group = n_channels / norm.groups;
+    let group_of = |idx: usize| idx % n_channels / n_group;
+    let mut y = x.to_vec();
+    for group in 0..norm.groups {
+        let members = || (0..x.len()).filter(move |&idx| group_of(idx) == group);
+        let n = members().count() as f32;
+        let mean = members().fold(0.0, |sum, idx| sum + x[idx]) / n;
+        let square = |idx: usize| (x[idx] - mean) * (x[idx] - mean);
+        let var = members().fold(0.0, |sum, idx| sum + square(idx)) / n;
+        let deviation = scalar::sqrt(var + norm.eps);
+        for idx in members() {
+            let channel = idx % n_channels;
+            let normed = (x[idx] - mean) / deviation;
+            y[idx] = scalar::affine(normed, norm.gamma[channel], norm.beta[channel]);
+        }
+    }
+    Tensor::Real(y)
+}
+
 /// The sum, element by element.
-pub(super) fn add(a: &Tensor, b: &Tensor) -> Tensor {
+pub(crate) fn add(a: &Tensor, b: &Tensor) -> Tensor {
     match (a, b) {
         (Tensor::Int(a), Tensor::Int(b)) => {
             Tensor::Int(a.iter().zip(b).map(|(a, b)| a + b).collect())
@@ -106,7 +129,7 @@ pub(super) fn add(a: &Tensor, b: &Tensor) -> Tensor {
 }
 
 /// The product, element by element.
-pub(super) fn mul(a: &Tensor, b: &Tensor) -> Tensor {
+pub(crate) fn mul(a: &Tensor, b: &Tensor) -> Tensor {
     let pairs = real_elements(a).iter().zip(real_elements(b));
     Tensor::Real(pairs.map(|(a, b)| a * b).collect())
 }

@@ -4,10 +4,10 @@
 //! and share nothing with `run` or `bits`, so that agreement between the two means something.
 //! Speed, batches and packed values are left to `run`.
 
-mod elementwise;
-mod pools;
+pub(crate) mod elementwise;
+pub(crate) mod pools;
 mod products;
-mod shapes;
+pub(crate) mod shapes;
 
 use alloc::vec::Vec;
 
@@ -64,6 +64,7 @@ fn value_of(node: &Node, values: &[Tensor], types: &ProgramTypes, result: &[usiz
             slope,
             after,
         } => elementwise::rprelu(before, slope, after, x),
+        Op::GroupNorm(norm) => elementwise::group_norm(norm, x),
         Op::Add => elementwise::add(x, operand(1)),
         Op::Mul => elementwise::mul(x, operand(1)),
         Op::Softmax => elementwise::softmax(n_channels, x),

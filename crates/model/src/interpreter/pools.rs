@@ -33,7 +33,7 @@ fn for_each_output<T>(result: &[usize], mut value: impl FnMut([usize; 2], usize)
 }
 
 /// The greatest element of each window; a later one counts only if it is greater.
-pub(super) fn max_pool(window: &Window, x: &Tensor, shape: &[usize], result: &[usize]) -> Tensor {
+pub(crate) fn max_pool(window: &Window, x: &Tensor, shape: &[usize], result: &[usize]) -> Tensor {
     match x {
         Tensor::Bits(x) => Tensor::Bits(greatest(window, x, shape, result)),
         Tensor::Levels(x) => Tensor::Levels(greatest(window, x, shape, result)),
@@ -56,7 +56,7 @@ fn greatest<T: Copy + PartialOrd>(
 }
 
 /// The sum of each window divided by the number of its taps.
-pub(super) fn avg_pool(
+pub(crate) fn avg_pool(
     window: &Window,
     count_pads: bool,
     x: &Tensor,
@@ -75,7 +75,7 @@ pub(super) fn avg_pool(
 }
 
 /// The average of every channel over the whole image.
-pub(super) fn global_avg_pool(n_channels: usize, x: &Tensor) -> Tensor {
+pub(crate) fn global_avg_pool(n_channels: usize, x: &Tensor) -> Tensor {
     let ints = integers(x);
     let n = x.len() / n_channels;
     let channel_average = |channel: usize| {

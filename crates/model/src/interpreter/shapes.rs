@@ -28,7 +28,7 @@ pub(super) fn concat<'a>(operands: impl Iterator<Item = &'a Tensor>) -> Tensor {
 }
 
 /// For every position the channels of each operand in turn; operands come with their channels.
-pub(super) fn concat_channels(operands: &[(&Tensor, usize)], result: &[usize]) -> Tensor {
+pub(crate) fn concat_channels(operands: &[(&Tensor, usize)], result: &[usize]) -> Tensor {
     let n_channels = result[result.len() - 1];
     let n_positions = result.iter().product::<usize>() / n_channels;
     // Which element of which operand each element of the result is.

@@ -5,7 +5,7 @@ use alloc::format;
 use super::Report;
 use crate::checks::check_weights;
 use crate::limits::{MAX_ELEMENTS, MAX_PAD};
-use crate::program::{Conv2d, Cuts, Op, ThresholdValues, Window};
+use crate::program::{Conv2d, Cuts, GroupNorm, Op, ThresholdValues, Window};
 use crate::weights::Weights;
 
 /// Checks an op alone; true if its sizes can be relied on.
@@ -55,6 +55,7 @@ pub(super) fn check(op: &Op, report: &mut Report<'_>) -> bool {
             finite("after", after, report);
             true
         }
+        Op::GroupNorm(norm) => group_norm(norm, report),
         Op::MaxPool(window) | Op::AvgPool { window, .. } => check_window(window, report),
         Op::Planes
         | Op::Relu
@@ -85,6 +86,21 @@ fn conv2d(conv: &Conv2d, report: &mut Report<'_>) -> bool {
     let has_weights = product(&conv.weights, conv.bias.as_deref(), report);
     let has_window = check_window(&conv.window, report);
     has_weights && has_window && conv.groups > 0
+}
+
+fn group_norm(norm: &GroupNorm, report: &mut Report<'_>) -> bool {
+    report.check_len("beta", norm.beta.len(), norm.gamma.len());
+    finite("gamma", &norm.gamma, report);
+    finite("beta", &norm.beta, report);
+    let eps = norm.eps;
+    // No range holds a NaN.
+    if !(0.0..f32::INFINITY).contains(&eps) {
+        report.add(format!("eps is {eps}; it must be finite and not negative"));
+    }
+    if norm.groups == 0 {
+        report.add("has 0 groups; 1 is all channels together");
+    }
+    norm.groups > 0
 }
 
 /// Checks a window by itself, so that arithmetic with it cannot overflow.

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::vec;
 
 use super::{IntRange, Known, Report, Typed, n_channels, with_kind_range};
-use crate::program::{Cuts, Kind, ThresholdValues, Thresholds, Type};
+use crate::program::{Cuts, GroupNorm, Kind, ThresholdValues, Thresholds, Type};
 
 /// A value of the operand's shape and of another kind.
 fn of_kind(kind: Kind, ty: &Type) -> Known {
@@ -68,6 +68,16 @@ pub(super) fn real_to_real(what: &str, (ty, range): &Typed, report: &mut Report<
 pub(super) fn per_channel(what: &str, slope: &[f32], x: &Typed, report: &mut Report<'_>) -> Known {
     report.check_len("slope", slope.len(), n_channels(&x.0));
     real_to_real(what, x, report)
+}
+
+pub(super) fn group_norm(norm: &GroupNorm, x: &Typed, report: &mut Report<'_>) -> Known {
+    let (n, groups) = (n_channels(&x.0), norm.groups);
+    report.check_len("gamma", norm.gamma.len(), n);
+    if n % groups != 0 {
+        report.add(format!("{groups} groups do not divide {n} channels"));
+        return None;
+    }
+    real_to_real("group_norm", x, report)
 }
 
 pub(super) fn add(a: &Typed, b: &Typed, report: &mut Report<'_>) -> Known {

@@ -199,6 +199,7 @@ fn infer(op: &Op, operands: &[&Typed], report: &mut Report<'_>) -> Known {
         Op::Clip { .. } => elementwise::real_to_real("clip", x, report),
         Op::Prelu { slope } => elementwise::per_channel("prelu", slope, x, report),
         Op::Rprelu { slope, .. } => elementwise::per_channel("rprelu", slope, x, report),
+        Op::GroupNorm(norm) => elementwise::group_norm(norm, x, report),
         Op::Add => elementwise::add(x, operands[1], report),
         Op::Mul => elementwise::mul(x, operands[1], report),
         Op::Softmax => elementwise::real_to_real("softmax", x, report),
@@ -275,7 +276,7 @@ fn kind_range(kind: Kind) -> Option<IntRange> {
     }
 }
 
-fn with_kind_range(ty: Type) -> (Type, Option<IntRange>) {
+pub(crate) fn with_kind_range(ty: Type) -> (Type, Option<IntRange>) {
     let range = kind_range(ty.kind);
     (ty, range)
 }

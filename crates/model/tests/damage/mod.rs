@@ -124,7 +124,8 @@ pub fn resealed_damage_never_panics<T>(bytes: &[u8], read: fn(&[u8]) -> Result<T
     assert!(n_errors > 10_000, "{n_errors}");
 }
 
-pub fn frame_errors<T>(bytes: &[u8], read: fn(&[u8]) -> Result<T, BnnError>) {
+/// `version` is the document's, as a word.
+pub fn frame_errors<T>(bytes: &[u8], version: &str, read: fn(&[u8]) -> Result<T, BnnError>) {
     let error = |bytes: &[u8]| read(bytes).err().expect("a damaged file");
     let with = |at: usize, new: &[u8]| {
         let mut bytes = bytes.to_vec();
@@ -162,7 +163,7 @@ pub fn frame_errors<T>(bytes: &[u8], read: fn(&[u8]) -> Result<T, BnnError>) {
     assert!(matches!(header, BnnError::Header { .. }), "{header}");
     let text = error(&edited(bytes, "input levels", "input rebels"));
     assert!(matches!(text, BnnError::Text(_)), "{text}");
-    let newer = error(&edited(bytes, " 1\nname", " 2\nname"));
+    let newer = error(&edited(bytes, &format!(" {version}\nname"), " 9\nname"));
     assert!(
         newer.to_string().contains("needs a newer onebit"),
         "{newer}"

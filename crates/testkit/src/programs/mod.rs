@@ -13,7 +13,7 @@ use onebit_model::program::Program;
 
 pub use chains::random_conv_program;
 pub use inputs::{random_input, random_tensor};
-pub(crate) use ops::random_binary_weights;
+pub(crate) use ops::{factors, group_norm, random_binary_weights, random_weights, window};
 
 use crate::random::Random;
 use sketch::Sketch;

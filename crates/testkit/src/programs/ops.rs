@@ -1,6 +1,8 @@
 //! One random op after another, whatever its operand is.
 
-use onebit_model::program::{Conv2d, Cuts, Kind, Op, ThresholdValues, Thresholds, ValueId, Window};
+use onebit_model::program::{
+    Conv2d, Cuts, GroupNorm, Kind, Op, ThresholdValues, Thresholds, ValueId, Window,
+};
 use onebit_model::weights::{BitMatrix, Matrix, Weights};
 
 use super::inputs::MAX_WIDTH;
@@ -78,6 +80,7 @@ fn pick_name(sketch: &mut Sketch, x: ValueId, is_last: bool) -> &'static str {
             "rprelu",
             "add",
             "mul",
+            "group_norm",
             "softmax",
             "dense",
         ]),
@@ -114,6 +117,7 @@ fn candidate(sketch: &mut Sketch, name: &str, x: ValueId) -> Option<(Op, Vec<Val
             slope: factors(random, n_channels),
             after: factors(random, n_channels),
         },
+        "group_norm" => Op::GroupNorm(group_norm(random, n_channels)),
         "add" | "mul" => {
             let alike = sketch.values_where(|other| *other == ty);
             inputs.push(sketch.random.pick(&alike));
@@ -143,6 +147,19 @@ fn candidate(sketch: &mut Sketch, name: &str, x: ValueId) -> Option<(Op, Vec<Val
         _ => Op::Argmax,
     };
     Some((op, inputs))
+}
+
+/// Any number of groups that fits; now and then nothing is added to the variance.
+pub(crate) fn group_norm(random: &mut Random, n_channels: usize) -> GroupNorm {
+    let divisors: Vec<usize> = (1..=n_channels)
+        .filter(|n| n_channels.is_multiple_of(*n))
+        .collect();
+    GroupNorm {
+        groups: random.pick(&divisors),
+        gamma: factors(random, n_channels),
+        beta: factors(random, n_channels),
+        eps: random.pick(&[1e-5, 1e-5, 0.5, 0.0]),
+    }
 }
 
 fn dense(sketch: &mut Sketch, x: ValueId) -> Option<Op> {
@@ -206,7 +223,7 @@ fn conv2d(sketch: &mut Sketch, x: ValueId) -> Option<Op> {
 }
 
 /// A window of up to 5 by 5 taps, mostly a square one.
-fn window(random: &mut Random) -> Window {
+pub(crate) fn window(random: &mut Random) -> Window {
     let square = random.int(1, 5) as usize;
     let mut pair = |square: usize, most: i64| match random.once_in(3) {
         true => [random.int(1, most) as usize, random.int(1, most) as usize],
@@ -229,7 +246,7 @@ fn window(random: &mut Random) -> Window {
 }
 
 /// Weights of any kind.
-pub(super) fn random_weights(random: &mut Random, n_rows: usize, n_cols: usize) -> Weights {
+pub(crate) fn random_weights(random: &mut Random, n_rows: usize, n_cols: usize) -> Weights {
     match random.below(6) {
         0 => int8_weights(random, n_rows, n_cols),
         1 => real_weights(random, n_rows, n_cols),
@@ -343,7 +360,7 @@ pub(super) fn quantize(sketch: &mut Sketch, x: ValueId) -> Op {
 }
 
 /// Finite numbers for affines and slopes, some of them extreme.
-pub(super) fn factors(random: &mut Random, n: usize) -> Vec<f32> {
+pub(crate) fn factors(random: &mut Random, n: usize) -> Vec<f32> {
     let specials = [0.0, -0.0, 1e-30, 1e30, f32::MAX, f32::MIN_POSITIVE, 0.1];
     let mut number = || match random.once_in(10) {
         true => random.pick(&specials),

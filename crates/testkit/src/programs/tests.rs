@@ -114,7 +114,7 @@ fn every_feature_and_every_op_comes_up() {
         }
     }
     assert_eq!(found.len(), 36, "{found:?}");
-    assert_eq!(ops.len(), 22, "{ops:?}");
+    assert_eq!(ops.len(), 23, "{ops:?}");
     assert!(ops.values().all(|&n| n >= 8), "{ops:?}");
 }
 

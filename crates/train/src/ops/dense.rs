@@ -1,19 +1,17 @@
-//! The fully connected product `x . w^T`: XNOR and popcount forward when the operands are bits or
-//! ternary, f32 products backward. Exactly the f32 forward, since every sum is an integer below 2^24.
+//! The fully connected product `x . w^T` and its gradients: XNOR and popcount forward when the operands are
+//! bits or ternary, which is exactly the f32 product, since every sum is an integer below 2^24.
 
 use burn::backend::Flex;
-use burn::backend::autodiff::Autodiff;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::ops::FloatTensorOps;
-use burn::tensor::Tensor;
 use onebit_bits::Isa;
+use onebit_bits::train_conv::{FloatConv, Geometry, Precision};
 use rayon::prelude::*;
 
-use super::{contiguous, dims, flex_handle, flex_tensor, values};
-use crate::simd::{rows_per_group, vectorized};
+use super::product::geometry;
+use super::{dims, flex_tensor, values};
+use crate::graph::ProductShape;
+use crate::simd::{CHUNK, rows_per_group, vectorized};
 
 /// What values both operands of a product are known to hold, which decides the forward kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,80 +22,81 @@ pub enum Operand {
     Bits,
     /// Only -1, 0 and +1 on both sides: masked XNOR and popcount.
     Ternary,
+    /// Whole numbers of magnitude up to 256 on both sides, with sums below 2^24: exact products of floats.
+    Codes,
 }
 
-/// `scale * (x . w^T)`, with `x: [batch, n_in]`, `w: [n_out, n_in]`, giving `[batch, n_out]`.
-///
-/// Gradients: `scale * g . w` for `x` and `scale * g^T . x` for `w`.
-pub fn dense(x: Tensor<2>, w: Tensor<2>, operand: Operand, scale: f32) -> Tensor<2> {
-    match (flex_handle(&x), flex_handle(&w)) {
-        (Some(x), Some(w)) => {
-            let (x_node, w_node) = (x.node(), w.node());
-            let (xp, wp) = (
-                contiguous(x.into_primitive()),
-                contiguous(w.into_primitive()),
-            );
-            let mut out = product(&xp, &wp, operand);
-            scale_in_place(&mut out, scale);
-            let out = match Dense
-                .prepare::<burn::backend::autodiff::checkpoint::strategy::NoCheckpointing>([
-                    x_node, w_node,
-                ])
-                .compute_bound()
-                .stateful()
-            {
-                OpsKind::Tracked(prep) => prep.finish((xp, wp, scale), out),
-                OpsKind::UnTracked(prep) => prep.finish(out),
-            };
-            Tensor::from_primitive::<Autodiff<Flex>>(out)
-        }
-        _ => x.matmul(w.transpose()) * scale,
+/// `g . w`: the gradient of the operand, `[batch, n_in]`, of a product with `w: [n_out, n_in]`.
+pub(super) fn input_gradient(g: FlexTensor, w: FlexTensor, precision: Precision) -> FlexTensor {
+    if precision == Precision::F32 {
+        return Flex::float_matmul(g, w);
     }
+    let ((batch, n_out), (_, n_in)) = (dims(&g), dims(&w));
+    let (g, w) = (values(&g), values(&w));
+    let conv = FloatConv::backward(Isa::best(), precision, &row_geometry(n_in, n_out), w);
+    let mut gx = vec![0.0f32; batch * n_in];
+    let rows = rows_per_group(batch);
+    gx.par_chunks_mut(rows * n_in)
+        .zip(g.par_chunks(rows * n_out))
+        .for_each(|(gx, g)| conv.input_gradient(g, gx));
+    flex_tensor(gx, batch, n_in)
 }
 
-#[derive(Debug)]
-struct Dense;
-
-impl Backward<Flex, 2> for Dense {
-    type State = (FlexTensor, FlexTensor, f32);
-
-    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (x, w, scale) = ops.state;
-        let [x_node, w_node] = ops.parents;
-        let mut g = contiguous(grads.consume::<Flex>(&ops.node));
-        scale_in_place(&mut g, scale);
-        if let Some(node) = x_node {
-            grads.register::<Flex>(node.id, Flex::float_matmul(g.clone(), w));
-        }
-        if let Some(node) = w_node {
-            let g = Flex::float_transpose(g);
-            grads.register::<Flex>(node.id, Flex::float_matmul(g, x));
-        }
+/// `g^T . x`: the gradient of the weights, `[n_out, n_in]`.
+pub(super) fn weight_gradient(x: FlexTensor, g: FlexTensor, precision: Precision) -> FlexTensor {
+    if precision == Precision::F32 {
+        return Flex::float_matmul(Flex::float_transpose(g), x);
     }
+    let ((batch, n_in), (_, n_out)) = (dims(&x), dims(&g));
+    let (x, g) = (values(&x), values(&g));
+    let geometry = row_geometry(n_in, n_out);
+    let rows = batch.div_ceil(2).max(1);
+    let parts = x
+        .par_chunks(rows * n_in)
+        .zip(g.par_chunks(rows * n_out))
+        .map(|(x, g)| {
+            let mut gw = vec![0.0f32; n_in * n_out];
+            let isa = Isa::best();
+            onebit_bits::train_conv::weight_gradient(isa, precision, &geometry, x, 0.0, g, &mut gw);
+            gw
+        })
+        .collect();
+    flex_tensor(summed(parts), n_out, n_in)
 }
 
-/// Multiplies in place when the storage is not shared and `scale` is not 1.
-fn scale_in_place(tensor: &mut FlexTensor, scale: f32) {
-    if scale == 1.0 {
-        return;
+/// A dense layer as a convolution of one tap over images of one pixel.
+fn row_geometry(n_in: usize, n_out: usize) -> Geometry {
+    geometry(&ProductShape::Dense { n_in, n_out })
+}
+
+/// The sum of several gradients, in order.
+pub(super) fn summed(parts: Vec<Vec<f32>>) -> Vec<f32> {
+    let mut parts = parts.into_iter();
+    let mut total = parts.next().expect("a batch is not empty");
+    for part in parts {
+        total
+            .par_chunks_mut(CHUNK)
+            .zip(part.par_chunks(CHUNK))
+            .for_each(|(total, part)| {
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        for (t, p) in total.iter_mut().zip(part) {
+                            *t += p;
+                        }
+                    },
+                );
+            });
     }
-    let data = tensor.storage_mut::<f32>();
-    data.par_chunks_mut(crate::simd::CHUNK).for_each(|chunk| {
-        vectorized(
-            #[inline(always)]
-            || {
-                for value in chunk {
-                    *value *= scale;
-                }
-            },
-        );
-    });
+    total
 }
 
 /// The forward product `x . w^T` on Flex tensors, `[batch, n_in]` by `[n_out, n_in]`.
 pub fn product(x: &FlexTensor, w: &FlexTensor, operand: Operand) -> FlexTensor {
     match operand {
-        Operand::Real => Flex::float_matmul(x.clone(), Flex::float_transpose(w.clone())),
+        Operand::Real | Operand::Codes => {
+            Flex::float_matmul(x.clone(), Flex::float_transpose(w.clone()))
+        }
         Operand::Bits => bits_product(x, w),
         Operand::Ternary => ternary_product(x, w),
     }

@@ -1,18 +1,28 @@
 //! Operations that training adds to Burn, each with a true backward pass on the Flex CPU backend and a
 //! composite of Burn's own tensor operations for every other backend.
 //!
-//! In and out: `Tensor<2>` of shape `[batch, features]`. Forward passes of binary operands go through
+//! In and out: `Tensor<2>` of shape `[batch, features]`, or `[batch * positions, channels]` for images. Forward passes of binary operands go through
 //! the kernels of `onebit-bits` and are exact; gradients use Burn's f32 matrix product.
 
 mod activate;
 mod bias;
+mod composite_conv;
 mod dense;
+mod depthwise;
 mod norm;
+mod pool;
+mod product;
+mod units;
 
-pub use activate::{Dropout, Estimator, Unit, activate, drop_in_place, unit_values};
+pub use activate::{Dropout, Estimator, Unit, activate, drop_in_place, scheduled, unit_values};
 pub use bias::add_bias;
-pub use dense::{Operand, dense, product};
-pub use norm::{BatchStats, batch_norm};
+pub use dense::Operand;
+pub use norm::{BatchStats, batch_norm, group_norm};
+pub use pool::{Pool, PoolKind, pool, pool_values};
+pub use product::{
+    Factor, Precision, Product, column_factors, effective_weights, product, product_values,
+};
+pub use units::{map_weight, multiply_rows, prelu, prelu_values, quantise_gradient, scale_map};
 
 use burn::backend::Flex;
 use burn::backend::autodiff::Autodiff;

@@ -228,3 +228,24 @@ pub(super) fn composite(
         },
     )
 }
+
+/// Group normalisation of each example (Wu & He 2018), from Burn's own operations.
+///
+/// `x: [batch * positions, channels]`; `gamma` and `beta: [1, channels]`.
+pub fn group_norm(
+    x: Tensor<2>,
+    gamma: Tensor<2>,
+    beta: Tensor<2>,
+    positions: usize,
+    groups: usize,
+    eps: f32,
+) -> Tensor<2> {
+    let [rows, cols] = x.dims();
+    let per_group = cols / groups;
+    let x = x.reshape([rows / positions, positions, groups, per_group]);
+    let mean = x.clone().mean_dim(3).mean_dim(1);
+    let centred = x - mean;
+    let var = (centred.clone() * centred.clone()).mean_dim(3).mean_dim(1);
+    let normed = centred / (var + eps).sqrt();
+    normed.reshape([rows, cols]) * gamma + beta
+}

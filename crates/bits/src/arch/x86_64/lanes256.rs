@@ -32,6 +32,20 @@ fn si(x: __m256) -> L256 {
     unsafe { L256(_mm256_castps_si256(x)) }
 }
 
+impl From<L256> for __m256 {
+    #[inline(always)]
+    fn from(x: L256) -> __m256 {
+        ps(x)
+    }
+}
+
+impl From<__m256> for L256 {
+    #[inline(always)]
+    fn from(x: __m256) -> L256 {
+        si(x)
+    }
+}
+
 impl Lanes for L256 {
     const N: usize = 8;
     // A byte holds at most 8 per count, so 31 counts stay below 256.

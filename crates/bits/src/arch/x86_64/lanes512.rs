@@ -28,6 +28,20 @@ fn si(x: __m512) -> L512 {
     unsafe { L512(_mm512_castps_si512(x)) }
 }
 
+impl From<L512> for __m512 {
+    #[inline(always)]
+    fn from(x: L512) -> __m512 {
+        ps(x)
+    }
+}
+
+impl From<__m512> for L512 {
+    #[inline(always)]
+    fn from(x: __m512) -> L512 {
+        si(x)
+    }
+}
+
 impl Lanes for L512 {
     const N: usize = 16;
     const MAX_COUNTS: usize = usize::MAX;

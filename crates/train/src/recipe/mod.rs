@@ -5,12 +5,21 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ops::Estimator;
+pub mod layers;
+pub mod optimizer;
+pub mod overrides;
+
+use layers::{Defaults, LayerSpec};
+use optimizer::{GroupSpec, OptimizerSpec};
+
+use crate::ops::Precision;
 
 /// Widest layer a recipe may ask for.
 pub const MAX_WIDTH: usize = 65_536;
 /// Most layers a recipe may ask for.
 pub const MAX_LAYERS: usize = 64;
+/// Most steps of a network that a recipe's layers may become.
+pub const MAX_NODES: usize = 4096;
 
 /// A whole training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,13 +35,26 @@ pub struct Recipe {
     /// Training examples held out to pick the best epoch.
     #[serde(default = "default_validation")]
     pub validation: usize,
+    /// How many of the other training examples are used, drawn by the seed; 0 is all.
+    #[serde(default, skip_serializing_if = "is_none_of_them")]
+    pub examples: usize,
     /// How examples become bits.
     pub input: Input,
-    /// Layer sizes and normalisation.
-    pub model: Model,
+    /// Sizes and normalisation of fully connected layers: the short form of `[[layer]]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<Model>,
+    /// Options of the layers that do not give them.
+    #[serde(default, skip_serializing_if = "Defaults::is_empty")]
+    pub defaults: Defaults,
+    /// The layers, first to last.
+    #[serde(rename = "layer", default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<LayerSpec>,
     /// Stages, run in order; each starts from the weights the one before ended with.
     #[serde(rename = "stage")]
     pub stages: Vec<Stage>,
+    /// A float network that stages with `distill` learn from; trained first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<TeacherSpec>,
     /// The same topology in float32, trained for comparison.
     pub twin: Option<Stage>,
 }
@@ -69,8 +91,17 @@ pub enum Input {
         /// How many quantiles, 1 to 64.
         levels: usize,
     },
+    /// One bipolar input per pixel and cut, as channels of the image (FracBNN, Zhang et al. 2021).
+    ChannelThermometer {
+        /// Ascending cuts.
+        cuts: Vec<u8>,
+    },
     /// The 8-bit pixel itself.
-    Levels,
+    Levels {
+        /// Whether the first layers read pixels scaled to `[-1, 1]`: for real weights.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        normalise: bool,
+    },
 }
 
 /// What an input bit counts as in the first layer's sums.
@@ -141,6 +172,33 @@ pub struct Stage {
     /// Divides the scores before the loss.
     #[serde(default = "one")]
     pub temperature: f32,
+    /// Rule that parameters follow.
+    #[serde(default, skip_serializing_if = "OptimizerSpec::is_default")]
+    pub optimizer: OptimizerSpec,
+    /// Rules of some parameters only; the first that matches counts.
+    #[serde(rename = "group", default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupSpec>,
+    /// Epochs over which the rate rises from 0 to `lr`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub warmup: f32,
+    /// Epochs after which `schedule = "step"` multiplies the rate by `step_factor`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<usize>,
+    /// See `steps`.
+    #[serde(default = "tenth", skip_serializing_if = "is_tenth")]
+    pub step_factor: f32,
+    /// Share of the target that is spread evenly over all classes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub label_smoothing: f32,
+    /// What the stage takes from the teacher.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distill: Option<DistillSpec>,
+    /// How gradients are multiplied.
+    #[serde(default, skip_serializing_if = "Gradients::is_default")]
+    pub gradients: Gradients,
+    /// Batches over which the statistics of batch norms are averaged anew after the last epoch.
+    #[serde(default, skip_serializing_if = "is_none_of_them")]
+    pub recalibrate: usize,
     /// Stand-in for the derivative of sign.
     #[serde(default = "default_estimator")]
     pub estimator: EstimatorName,
@@ -171,6 +229,66 @@ pub struct Stage {
     /// Images are mirrored left to right half of the time.
     #[serde(default)]
     pub augment_flip: bool,
+    /// A square of this many pixels is zeroed somewhere in each image (cutout; DeVries & Taylor 2017).
+    #[serde(default, skip_serializing_if = "is_none_of_them")]
+    pub augment_cutout: usize,
+}
+
+/// A float network to learn from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeacherSpec {
+    /// How it is trained; of kind `float`.
+    pub stage: Stage,
+    /// Its layers; those of the recipe by default.
+    #[serde(rename = "layer", default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<LayerSpec>,
+    /// Options of its layers that do not give them.
+    #[serde(default, skip_serializing_if = "Defaults::is_empty")]
+    pub defaults: Defaults,
+}
+
+/// What a stage takes from the teacher.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DistillSpec {
+    /// Factor on the loss over labels.
+    #[serde(default = "one")]
+    pub labels: f32,
+    /// Factor on the divergence from the teacher's probabilities.
+    #[serde(default = "one")]
+    pub weight: f32,
+    /// Divides the scores of both before the divergence, which is multiplied by its square.
+    #[serde(default = "one")]
+    pub temperature: f32,
+    /// Factor on the distances between attention maps.
+    #[serde(default)]
+    pub attention: f32,
+}
+
+/// How gradients are multiplied with weights and activations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gradients {
+    /// In binary32.
+    #[default]
+    F32,
+    /// Rounded to bfloat16 first, sums in binary32: twice as fast where the CPU has the instruction.
+    Bf16,
+}
+
+impl Gradients {
+    fn is_default(&self) -> bool {
+        *self == Gradients::F32
+    }
+
+    /// The precision of `ops`.
+    pub fn precision(self) -> Precision {
+        match self {
+            Gradients::F32 => Precision::F32,
+            Gradients::Bf16 => Precision::Bf16,
+        }
+    }
 }
 
 /// What is binary in a stage.
@@ -179,6 +297,10 @@ pub struct Stage {
 pub enum StageKind {
     /// Kim & Smaragdis' round 1: tanh on weights, biases and units.
     Compress,
+    /// Real weights; `clip(x, -1, 1)` in place of activations of -1 and +1, `clip(x, 0, 1)` of others.
+    Real,
+    /// Real weights and the recipe's activations: the middle of three stages.
+    BinaryActivations,
     /// Binary weights and units: round 2 (noisy backpropagation), or BinaryNet with batch norm.
     Bitwise,
     /// Real weights and ReLU units.
@@ -194,8 +316,12 @@ pub enum Schedule {
     /// Half a cosine.
     #[default]
     Cosine,
+    /// By the same amount every step.
+    Linear,
     /// By the same factor every step.
     Exponential,
+    /// By `step_factor` at each of `steps`.
+    Step,
 }
 
 /// What is minimised.
@@ -221,6 +347,16 @@ pub enum EstimatorName {
     Tanh,
     /// 1 inside the window, 0 outside.
     Clipped,
+    /// `max(0, 2 - 2 |x|)` (Bi-Real-Net).
+    ApproxSign,
+    /// Derivative of the sign-swish with beta 5 (BNN+).
+    SwishSign,
+    /// IR-Net's error decay estimator: a tanh that steepens over the stage.
+    Ede,
+    /// The forward pass itself goes from clip to sign over the stage.
+    Progressive,
+    /// ReSTE's power function, whose exponent grows over the stage.
+    Reste,
 }
 
 fn is_zero(value: &f32) -> bool {
@@ -234,6 +370,15 @@ fn default_validation() -> usize {
 }
 fn one() -> f32 {
     1.0
+}
+fn is_none_of_them(value: &usize) -> bool {
+    *value == 0
+}
+fn tenth() -> f32 {
+    0.1
+}
+fn is_tenth(value: &f32) -> bool {
+    *value == 0.1
 }
 fn default_estimator() -> EstimatorName {
     EstimatorName::Clipped
@@ -272,12 +417,12 @@ impl Recipe {
         toml::to_string_pretty(self).expect("a recipe is always representable in TOML")
     }
 
-    fn first_norm(&self) -> Norm {
-        if self.model.hidden.is_empty() {
-            self.model.output_norm
-        } else {
-            self.model.norm
-        }
+    fn first_norm(&self) -> Option<Norm> {
+        let model = self.model.as_ref()?;
+        Some(match model.hidden.is_empty() {
+            true => model.output_norm,
+            false => model.norm,
+        })
     }
 
     /// Checks every number.
@@ -293,20 +438,17 @@ impl Recipe {
             );
         }
         self.input.check()?;
-        if self.input.has_zero_one_planes() && self.first_norm() == Norm::Batch {
+        if self.input.has_zero_one_planes() && self.first_norm() != Some(Norm::None) {
             return bad(
                 "input.values",
-                "\"zero-one\" needs a first layer without batch norm: it is lowered into the integer bias",
+                "\"zero-one\" needs [model] and a first layer without batch norm: it is lowered into the integer bias",
             );
         }
-        if self.model.hidden.len() > MAX_LAYERS {
-            return bad("model.hidden", format!("has more than {MAX_LAYERS} layers"));
-        }
-        if self.model.hidden.iter().any(|&w| w == 0 || w > MAX_WIDTH) {
-            return bad(
-                "model.hidden",
-                format!("has a layer outside 1..={MAX_WIDTH} units"),
-            );
+        match (&self.model, self.layers.is_empty()) {
+            (None, true) => return bad("model", "is missing: a recipe needs [model] or [[layer]]"),
+            (Some(_), false) => return bad("model", "and [[layer]] exclude each other; give one"),
+            (Some(model), true) => model.check()?,
+            (None, false) => {}
         }
         if self.stages.is_empty() {
             return bad("stage", "is missing: a recipe needs at least one [[stage]]");
@@ -327,6 +469,19 @@ impl Recipe {
         if self.stages.iter().any(|s| s.kind == StageKind::Float) {
             return bad("stage", "of kind \"float\" belongs under [twin]");
         }
+        match &self.teacher {
+            Some(teacher) if teacher.stage.kind != StageKind::Float => {
+                return bad("teacher.stage.kind", "must be \"float\"");
+            }
+            Some(teacher) => teacher.stage.check("teacher.stage")?,
+            None if self.stages.iter().any(|stage| stage.distill.is_some()) => {
+                return bad(
+                    "teacher",
+                    "is missing: a stage with `distill` needs [teacher]",
+                );
+            }
+            None => {}
+        }
         match &self.twin {
             Some(twin) if twin.kind != StageKind::Float => bad("twin.kind", "must be \"float\""),
             Some(twin) => twin.check("twin"),
@@ -335,7 +490,27 @@ impl Recipe {
     }
 }
 
+impl Model {
+    fn check(&self) -> Result<(), RecipeError> {
+        if self.hidden.len() > MAX_LAYERS {
+            return bad("model.hidden", format!("has more than {MAX_LAYERS} layers"));
+        }
+        if self.hidden.iter().any(|&w| w == 0 || w > MAX_WIDTH) {
+            return bad(
+                "model.hidden",
+                format!("has a layer outside 1..={MAX_WIDTH} units"),
+            );
+        }
+        Ok(())
+    }
+}
+
 impl Input {
+    /// Whether the first layers read pixels scaled to `[-1, 1]`.
+    pub fn normalises(&self) -> bool {
+        matches!(self, Input::Levels { normalise: true })
+    }
+
     /// Whether several bits per pixel count as 0 and 1.
     pub fn has_zero_one_planes(&self) -> bool {
         matches!(
@@ -352,7 +527,9 @@ impl Input {
             Input::FixedPoint { bits, .. } if !(1..=8).contains(bits) => {
                 bad("input.bits", "must be 1 to 8")
             }
-            Input::Thermometer { cuts } if cuts.is_empty() || !cuts.is_sorted_by(|a, b| a < b) => {
+            Input::Thermometer { cuts } | Input::ChannelThermometer { cuts }
+                if cuts.is_empty() || !cuts.is_sorted_by(|a, b| a < b) =>
+            {
                 bad("input.cuts", "must be ascending and not empty")
             }
             Input::Quantiles { levels } if !(1..=64).contains(levels) => {
@@ -364,19 +541,19 @@ impl Input {
 }
 
 impl Stage {
-    /// The estimator with its window.
-    pub fn estimator(&self) -> Estimator {
-        match self.estimator {
-            EstimatorName::Identity => Estimator::Identity,
-            EstimatorName::Tanh => Estimator::Tanh,
-            EstimatorName::Clipped => Estimator::Clipped { clip: self.clip },
-        }
-    }
-
     /// Learning rate at `progress` in `[0, 1]`.
     pub fn lr_at(&self, progress: f32) -> f32 {
+        let epoch = progress * self.epochs as f32;
+        if epoch < self.warmup {
+            return self.lr * epoch / self.warmup;
+        }
         match self.schedule {
             Schedule::Constant => self.lr,
+            Schedule::Linear => self.lr + (self.lr_end - self.lr) * progress,
+            Schedule::Step => {
+                let passed = self.steps.iter().filter(|&&at| epoch >= at as f32).count();
+                self.lr * self.step_factor.powi(passed as i32)
+            }
             Schedule::Cosine => {
                 self.lr_end
                     + (self.lr - self.lr_end)
@@ -417,7 +594,18 @@ impl Stage {
         if !(self.latent_clip.is_finite() && self.latent_clip >= 0.0) {
             return bad(key("latent_clip"), "must be a number of at least 0");
         }
+        self.optimizer.check(&key("optimizer"))?;
+        for (i, group) in self.groups.iter().enumerate() {
+            group.check(&format!("{at}.group[{i}]"))?;
+        }
+        if !(self.warmup.is_finite() && (0.0..=self.epochs as f32).contains(&self.warmup)) {
+            return bad(key("warmup"), "must be 0 to `epochs`");
+        }
+        if !positive(self.step_factor) {
+            return bad(key("step_factor"), "must be a positive number");
+        }
         for (name, value) in [
+            ("label_smoothing", self.label_smoothing),
             ("sparsity", self.sparsity),
             ("dropout_input", self.dropout_input),
             ("dropout_hidden", self.dropout_hidden),
@@ -427,6 +615,24 @@ impl Stage {
                     key(name),
                     format!("is {value}, must be at least 0 and below 1"),
                 );
+            }
+        }
+        if let Some(distill) = &self.distill {
+            let numbers = [
+                ("labels", distill.labels),
+                ("weight", distill.weight),
+                ("attention", distill.attention),
+            ];
+            for (name, value) in numbers {
+                if !(value.is_finite() && value >= 0.0) {
+                    return bad(
+                        key(&format!("distill.{name}")),
+                        "must be a number of at least 0",
+                    );
+                }
+            }
+            if !positive(distill.temperature) {
+                return bad(key("distill.temperature"), "must be a positive number");
             }
         }
         if !(0.0..=45.0).contains(&self.augment_rotate) {

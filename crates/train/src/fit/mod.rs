@@ -5,8 +5,7 @@
 //! epoch; the test set is only read once everything is trained.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::AtomicBool;
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
@@ -14,21 +13,20 @@ use onebit_data::{Dataset, Features, Split, split_validation};
 use onebit_model::evaluate::Evaluator;
 use onebit_model::net::Net;
 use onebit_model::tensor::Tensor;
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::checkpoint::{self, CheckpointError, Position, write_whole};
 use crate::encode::{Augment, Feeder, Target, fit_encoder};
 use crate::export::export;
-use crate::loss::{loss, n_correct, predictions};
-use crate::network::{Mode, Network};
+use crate::graph::{self, Extent, Graph, ValueKind};
+use crate::loss::predictions;
+use crate::mode::Mode;
+use crate::network::Network;
 use crate::ops::values;
-use crate::optim::Adam;
 pub use crate::outcome::{EpochRecord, Event, FitError, Outcome, TestReport, tally};
-use crate::recipe::{Norm, Recipe, Stage, StageKind};
+use crate::recipe::{Norm, Recipe, RecipeError, Stage, StageKind};
 use crate::simd::hash32;
+use distill::Teacher;
 
 /// Examples evaluated at a time.
 const EVAL_BATCH: usize = 512;
@@ -73,6 +71,9 @@ fn keep_freed_pages() {
     )));
 }
 
+mod distill;
+mod epoch;
+
 /// A run in progress.
 struct Run<'a> {
     recipe: &'a Recipe,
@@ -83,6 +84,7 @@ struct Run<'a> {
     feeder: Feeder,
     position: Position,
     resumed: bool,
+    resumes: bool,
 }
 
 impl<'a> Run<'a> {
@@ -111,7 +113,10 @@ impl<'a> Run<'a> {
             source,
         };
         std::fs::create_dir_all(&options.run_dir).map_err(io)?;
-        let (train, validation) = split_validation(&data.train, recipe.validation, recipe.seed);
+        let (mut train, validation) = split_validation(&data.train, recipe.validation, recipe.seed);
+        if recipe.examples > 0 {
+            (_, train) = split_validation(&train, recipe.examples, recipe.seed.wrapping_add(1));
+        }
         let mut run = Run {
             recipe,
             data,
@@ -124,6 +129,7 @@ impl<'a> Run<'a> {
                 ..Position::default()
             },
             resumed: false,
+            resumes: options.resume,
         };
         if options.resume && run.checkpoint_path().exists() {
             let position = checkpoint::position(&run.checkpoint_path())?;
@@ -152,12 +158,17 @@ impl<'a> Run<'a> {
         observer: &mut (dyn FnMut(Event<'_>) + Send),
     ) -> Result<Outcome, FitError> {
         let stages: Vec<Stage> = self.recipe.stages.clone();
+        self.fits()?;
+        let teacher = match stages.iter().any(|stage| stage.distill.is_some()) {
+            true => self.teacher(&self.graph(StageKind::Bitwise)?, stop, observer)?,
+            false => None,
+        };
         let mut network = None;
         while self.position.phase < stages.len() {
             let stage = &stages[self.position.phase];
-            let mut net = self.enter(stage, network.take());
+            let mut net = self.enter(stage, network.take())?;
             self.restore_once(&mut net)?;
-            self.run_phase(&mut net, stage, stop, observer)?;
+            self.run_phase(&mut net, stage, teacher.as_ref(), stop, observer)?;
             if self.position.phase + 1 == stages.len() && self.validation.is_empty() {
                 self.save_best(&net)?;
             }
@@ -167,9 +178,9 @@ impl<'a> Run<'a> {
         drop(network);
         let mut twin_report = None;
         if let Some(twin) = &self.recipe.twin {
-            let mut net = self.enter(twin, None);
+            let mut net = self.enter(twin, None)?;
             self.restore_once(&mut net)?;
-            self.run_phase(&mut net, twin, stop, observer)?;
+            self.run_phase(&mut net, twin, None, stop, observer)?;
             twin_report = Some(self.test(&net, Target::Real));
         }
         self.finish(twin_report)
@@ -182,30 +193,46 @@ impl<'a> Run<'a> {
     }
 
     /// The network at the start of a stage.
-    fn enter(&self, stage: &Stage, before: Option<Network>) -> Network {
-        let mode = Mode::of(stage, &self.recipe.input);
+    fn enter(&self, stage: &Stage, before: Option<Network>) -> Result<Network, FitError> {
+        let mode = Mode::of(stage);
         match before {
             Some(mut network) => {
                 network.enter(mode);
-                network
+                Ok(network)
             }
             None => {
-                let float = stage.kind == StageKind::Float;
-                let mut model = self.recipe.model.clone();
-                if float && model.norm == Norm::Batch {
-                    model.output_norm = Norm::None;
-                }
-                let n_inputs = self.feeder.n_inputs(target(stage.kind));
-                Network::new(
-                    &model,
-                    n_inputs,
-                    self.data.n_classes,
-                    mode,
-                    true,
-                    self.recipe.seed,
-                )
+                let graph = self.graph(stage.kind)?;
+                Ok(Network::new(graph, mode, self.recipe.seed))
             }
         }
+    }
+
+    /// The recipe's network over this data; the float twin sees the pixels themselves.
+    fn graph(&self, kind: StageKind) -> Result<Graph, RecipeError> {
+        let mut recipe = self.recipe.clone();
+        let is_float = kind == StageKind::Float;
+        if let Some(model) = &mut recipe.model
+            && is_float
+            && model.norm == Norm::Batch
+        {
+            model.output_norm = Norm::None;
+        }
+        let n_inputs = self.feeder.n_inputs(target(kind));
+        let input = match (&self.recipe.model, &self.data.shape[..]) {
+            (None, &[height, width, channels]) if n_inputs % (height * width * channels) == 0 => {
+                Extent {
+                    height,
+                    width,
+                    channels: n_inputs / (height * width),
+                }
+            }
+            _ => Extent::flat(n_inputs),
+        };
+        let input_kind = match is_float {
+            true => ValueKind::Real,
+            false => self.feeder.kind(),
+        };
+        graph::build(&recipe, input, input_kind, self.data.n_classes)
     }
 
     fn restore_once(&mut self, network: &mut Network) -> Result<(), FitError> {
@@ -219,6 +246,7 @@ impl<'a> Run<'a> {
         &mut self,
         network: &mut Network,
         stage: &Stage,
+        teacher: Option<&Teacher>,
         stop: &AtomicBool,
         observer: &mut (dyn FnMut(Event<'_>) + Send),
     ) -> Result<(), FitError> {
@@ -232,7 +260,10 @@ impl<'a> Run<'a> {
             steps,
         });
         while self.position.epoch < stage.epochs {
-            let mut record = self.run_epoch(network, stage, batch, stop, observer)?;
+            let mut record = self.run_epoch(network, stage, teacher, stop, observer)?;
+            if self.position.epoch + 1 == stage.epochs && stage.recalibrate > 0 {
+                self.recalibrate(network, stage);
+            }
             record.val_accuracy = self.validate(network, target(stage.kind));
             self.position.epoch += 1;
             let last_stage = phase + 1 == self.recipe.stages.len();
@@ -249,141 +280,40 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn run_epoch(
-        &mut self,
-        network: &mut Network,
-        stage: &Stage,
-        batch: usize,
-        stop: &AtomicBool,
-        observer: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<EpochRecord, FitError> {
-        let began = Instant::now();
-        let epoch = self.position.epoch + 1;
-        let seed = hash32(
-            self.recipe.seed as u32,
-            (self.position.phase * 100_003 + epoch) as u32,
-        );
-        let mut order: Vec<usize> = (0..self.train.len()).collect();
-        order.shuffle(&mut ChaCha8Rng::seed_from_u64(
-            u64::from(seed) << 32 | self.recipe.seed & 0xFFFF_FFFF,
-        ));
-        let steps = self.train.len() / batch;
-        let total_steps = (steps * stage.epochs) as f32;
-        let mut sums = Sums::default();
-        for (step, indices) in order.chunks_exact(batch).enumerate() {
-            let lr =
-                stage.lr_at((epoch - 1) as f32 / stage.epochs as f32 + step as f32 / total_steps);
-            let loss = self.run_step(
-                network,
-                stage,
-                indices,
-                lr,
-                hash32(seed, step as u32),
-                &mut sums,
-            );
-            if !loss.is_finite() {
-                return Err(FitError::Diverged {
-                    loss,
-                    epoch,
-                    step: step + 1,
-                    checkpoint: self.checkpoint_path(),
-                });
-            }
-            observer(Event::Step {
-                epoch,
-                step: step + 1,
-                loss,
-            });
-            if stop.load(Ordering::Relaxed) {
-                return Err(FitError::Stopped {
-                    epoch,
-                    checkpoint: self.checkpoint_path(),
-                });
-            }
+    /// Averages the statistics of batch norms anew over some batches, with the weights as they are.
+    fn recalibrate(&self, network: &mut Network, stage: &Stage) {
+        let batch = stage.batch.min(self.train.len());
+        let batches: Vec<usize> = (0..self.train.len()).collect();
+        for (i, indices) in batches
+            .chunks_exact(batch)
+            .take(stage.recalibrate)
+            .enumerate()
+        {
+            let augment = epoch::augment_of(stage, hash32(self.recipe.seed as u32, i as u32));
+            let x = self
+                .feeder
+                .batch(&self.train, indices, target(stage.kind), augment);
+            let stats = network.forward(x, 0, &[]).stats;
+            network.blend_stats(&stats, 1.0 / (i + 1) as f32);
         }
-        let limit = if stage.latent_clip > 0.0 {
-            stage.latent_clip
-        } else {
-            1.0
-        };
-        let starved: usize = network.layers.iter().map(|l| l.weight.starved(limit)).sum();
-        let weights: usize = network.layers.iter().map(|l| l.weight.latent.len()).sum();
-        Ok(EpochRecord {
-            kind: stage.kind,
-            phase: self.position.phase,
-            epoch,
-            lr: stage.lr_at(epoch as f32 / stage.epochs as f32),
-            loss: sums.loss / steps as f64,
-            train_accuracy: sums.correct as f64 / (steps * batch) as f64,
-            val_accuracy: 0.0,
-            flip_ratio: sums.flips as f64 / sums.weights.max(1) as f64,
-            starved: starved as f64 / weights as f64,
-            seconds: began.elapsed().as_secs_f64(),
-        })
     }
 
-    fn run_step(
-        &mut self,
-        network: &mut Network,
-        stage: &Stage,
-        indices: &[usize],
-        lr: f32,
-        seed: u32,
-        sums: &mut Sums,
-    ) -> f32 {
-        let augment = Augment {
-            shift: stage.augment_shift,
-            rotate: stage.augment_rotate,
-            scale: stage.augment_scale,
-            flip: stage.augment_flip,
-            seed,
+    /// Whether the recipe's network fits the data and every value of its Net: before any training.
+    fn fits(&self) -> Result<(), FitError> {
+        let Some(stage) = self.recipe.stages.last() else {
+            return Ok(());
         };
-        let x = self
-            .feeder
-            .batch(&self.train, indices, target(stage.kind), augment);
-        let labels: Vec<u16> = indices.iter().map(|&i| self.train.labels[i]).collect();
-        let forward = network.forward(x, seed);
-        let scores = flex(forward.scores.clone().inner());
-        sums.correct += n_correct(values(&scores), &labels, self.data.n_classes);
-        let loss = loss(
-            forward.scores,
-            &labels,
-            stage.loss,
-            stage.temperature,
-            stage.estimator(),
-        );
-        let loss_value = loss.clone().inner().into_scalar::<f32>();
-        let mut gradients = loss.backward();
-        let grads: Vec<FlexTensor> = forward
-            .leaves
-            .into_iter()
-            .map(|leaf| {
-                flex(
-                    leaf.grad_remove(&mut gradients)
-                        .expect("every parameter takes part in the loss"),
-                )
-            })
-            .collect();
-        // The graph holds the weights' values; without it they are updated in place.
-        drop((gradients, loss));
-        self.position.step += 1;
-        let latent_clip = if stage.latent_clip > 0.0 {
-            stage.latent_clip
-        } else {
-            f32::INFINITY
-        };
-        if loss_value.is_finite() {
-            let adam = Adam {
-                lr,
-                step: self.position.step,
-                latent_clip,
-            };
-            let (flips, weights) = network.step(&grads, &forward.stats, adam);
-            sums.flips += flips;
-            sums.weights += weights;
+        if let Some(twin) = &self.recipe.twin {
+            self.graph(twin.kind)?;
         }
-        sums.loss += f64::from(loss_value);
-        loss_value
+        let network = self.enter(stage, None)?;
+        let net = export(&network, self.recipe, self.feeder.encoder(), self.data);
+        onebit_model::check_net(&net)
+            .map_err(|errors| FitError::Mismatch {
+                data: self.data.name.clone(),
+                problem: format!("the recipe's network cannot be lowered: {errors}"),
+            })
+            .map(|_| ())
     }
 
     fn validate(&self, network: &Network, target: Target) -> f64 {
@@ -485,14 +415,6 @@ impl<'a> Run<'a> {
     }
 }
 
-#[derive(Default)]
-struct Sums {
-    loss: f64,
-    correct: usize,
-    flips: usize,
-    weights: usize,
-}
-
 /// The answers of an exported Net, as `onebit-model` evaluates it; ties go to the lowest class.
 fn net_answers(net: &Net, split: &Split) -> Vec<usize> {
     let evaluator = Evaluator::new(net).expect("an exported Net is well formed");
@@ -520,8 +442,8 @@ fn first_greatest<T: PartialOrd>(scores: &[T]) -> usize {
 /// What a stage's first layer is fed.
 fn target(kind: StageKind) -> Target {
     match kind {
-        StageKind::Compress => Target::ScaledCodes,
-        StageKind::Bitwise => Target::Codes,
+        StageKind::Compress | StageKind::Real => Target::ScaledCodes,
+        StageKind::Bitwise | StageKind::BinaryActivations => Target::Codes,
         StageKind::Float => Target::Real,
     }
 }

@@ -1,0 +1,246 @@
+//! Evaluation of the network being trained: running statistics, no dropout, nothing drawn.
+//!
+//! In a bitwise stage the numbers are those that `onebit_model`'s evaluation of the exported Net gives, bit for
+//! bit: whole-number sums are exact, sums of reals are taken in index order, and every other operation is one
+//! rounded binary32 operation, in the Net's order.
+
+use burn::backend::flex::FlexTensor;
+use onebit_model::program::Window;
+
+use crate::graph::{Extent, GraphNode, NodeOp, Product};
+use crate::network::{EPS, Network, NodeState, Role};
+use crate::ops::{self, Pool, PoolKind, Unit, values};
+use crate::recipe::StageKind;
+use crate::recipe::layers::UnitName;
+use crate::simd::{for_row_groups, vectorized};
+
+impl Network {
+    /// Scores `[batch, classes]` of an encoded batch `[batch, inputs]`.
+    pub fn evaluate(&self, x: FlexTensor) -> FlexTensor {
+        self.evaluate_values(x, &[]).0
+    }
+
+    /// Scores, and copies of the values `taps`.
+    pub fn evaluate_values(&self, x: FlexTensor, taps: &[usize]) -> (FlexTensor, Vec<Vec<f32>>) {
+        let mut last_read = vec![0usize; self.graph.nodes.len() + 1];
+        for (idx, node) in self.graph.nodes.iter().enumerate() {
+            node.inputs.iter().for_each(|&id| last_read[id] = idx);
+        }
+        let mut kept = vec![Vec::new(); taps.len()];
+        let mut present: Vec<Option<FlexTensor>> = vec![None; last_read.len()];
+        present[0] = Some(as_rows(x, self.graph.input.channels));
+        for (idx, node) in self.graph.nodes.iter().enumerate() {
+            let operands: Vec<FlexTensor> = node
+                .inputs
+                .iter()
+                .map(|&id| present[id].clone().expect("nodes read earlier values"))
+                .collect();
+            for &id in &node.inputs {
+                if last_read[id] == idx {
+                    present[id] = None;
+                }
+            }
+            let y = self.evaluate_node(idx, node, operands);
+            for (kept, &tap) in kept.iter_mut().zip(taps) {
+                if tap == idx + 1 {
+                    *kept = values(&y).to_vec();
+                }
+            }
+            present[idx + 1] = Some(y);
+        }
+        let scores = present.pop().flatten().expect("a graph has nodes");
+        let n = self.graph.extent(self.graph.nodes.len()).elements();
+        (as_rows(scores, n), kept)
+    }
+
+    fn evaluate_node(&self, idx: usize, node: &GraphNode, x: Vec<FlexTensor>) -> FlexTensor {
+        let state = &self.nodes[idx];
+        let from = self.graph.extent(node.inputs[0]);
+        let first = x[0].clone();
+        let pool = |kind, window: Window| {
+            let pool = Pool {
+                kind,
+                window,
+                from,
+                to: node.extent,
+            };
+            let (out, _) = ops::pool_values(values(&first), &pool);
+            rows(out, node.extent.channels)
+        };
+        match &node.op {
+            NodeOp::Rescale { scale, shift } if self.mode.encodes() => {
+                let n = node.extent.channels;
+                affine(first, &vec![*scale; n], &vec![*shift; n])
+            }
+            NodeOp::Rescale { .. } | NodeOp::QuantiseGradient { .. } => first,
+            NodeOp::Product(product) => self.evaluate_product(idx, product, &first),
+            NodeOp::Bias => shifted(first, &state.param(Role::Bias).latent),
+            NodeOp::BatchNorm => {
+                let norm = state.frozen();
+                let (scale, shift): (Vec<f32>, Vec<f32>) = (0..node.extent.channels)
+                    .map(|c| norm.scale_shift(c, f32::sqrt))
+                    .unzip();
+                affine(first, &scale, &shift)
+            }
+            NodeOp::GroupNorm { groups } => group_norm(first, state, from, *groups),
+            NodeOp::Activate { spec, .. } => {
+                let x = match state.find(Role::Shift) {
+                    Some(shift) => shifted(first, &shift.latent),
+                    None => first,
+                };
+                unit_of(x, self.mode.unit(spec, 1.0, 0))
+            }
+            NodeOp::Unit(unit) => evaluate_unit(*unit, state, first),
+            NodeOp::Add => {
+                let (mut y, other) = (first, values(&x[1]));
+                let cols = node.extent.channels;
+                for_row_groups(y.storage_mut::<f32>(), cols, |at, chunk| {
+                    let other = &other[at * cols..][..chunk.len()];
+                    chunk.iter_mut().zip(other).for_each(|(y, o)| *y += o);
+                });
+                y
+            }
+            NodeOp::Repeat { times } => {
+                let n = from.channels;
+                let out = values(&first)
+                    .chunks_exact(n)
+                    .flat_map(|px| px.repeat(*times))
+                    .collect();
+                rows(out, node.extent.channels)
+            }
+            NodeOp::MaxPool(window) => pool(PoolKind::Max, *window),
+            NodeOp::AvgPool(window) => pool(PoolKind::Average, *window),
+            NodeOp::GlobalAvgPool => {
+                pool(PoolKind::Average, Window::new([from.height, from.width]))
+            }
+            NodeOp::ScaleMap { window } => {
+                let from = self.graph.extent(node.inputs[1]);
+                let map = ops::scale_map(values(&x[1]), from, node.extent, window);
+                let mut y = first;
+                let cols = node.extent.channels;
+                let rows = y.storage_mut::<f32>().chunks_exact_mut(cols);
+                for (row, k) in rows.zip(&map) {
+                    row.iter_mut().for_each(|y| *y *= k);
+                }
+                y
+            }
+        }
+    }
+
+    fn evaluate_product(&self, idx: usize, product: &Product, x: &FlexTensor) -> FlexTensor {
+        let state = &self.nodes[idx];
+        let args = ops::Product {
+            shape: product.shape,
+            factors: state.factors.clone(),
+            operand: self.operand(idx, product, false, false),
+            unit: self.unit_of_input(idx),
+            precision: self.mode.precision,
+        };
+        // Only what is exported has to be summed in the Net's order.
+        let y = ops::product_values(x, &args, self.mode.kind == StageKind::Bitwise);
+        match state.find(Role::FormBias) {
+            Some(bias) => shifted(y, values(&bias.value)),
+            None => y,
+        }
+    }
+}
+
+fn rows(x: Vec<f32>, cols: usize) -> FlexTensor {
+    let n = x.len() / cols;
+    ops::flex_tensor(x, n, cols)
+}
+
+fn as_rows(x: FlexTensor, cols: usize) -> FlexTensor {
+    let n = values(&x).len() / cols;
+    x.reshape([n, cols].into())
+}
+
+fn evaluate_unit(unit: UnitName, state: &NodeState, x: FlexTensor) -> FlexTensor {
+    let slope = |x: &FlexTensor| {
+        let slope = &state.param(Role::Slope).latent;
+        rows(ops::prelu_values(values(x), slope), slope.len())
+    };
+    match unit {
+        UnitName::None => x,
+        UnitName::Relu => unit_of(x, Unit::Relu),
+        UnitName::Hardtanh => unit_of(x, Unit::Hardtanh),
+        UnitName::Prelu => slope(&x),
+        UnitName::Rprelu => {
+            let x = shifted(x, &state.param(Role::Shift).latent);
+            shifted(slope(&x), &state.param(Role::After).latent)
+        }
+    }
+}
+
+fn unit_of(x: FlexTensor, unit: Unit) -> FlexTensor {
+    let (_, cols) = ops::shape(&x);
+    rows(ops::unit_values(values(&x), unit), cols)
+}
+
+/// `x * scale[c] + shift[c]`.
+fn affine(mut x: FlexTensor, scale: &[f32], shift: &[f32]) -> FlexTensor {
+    let cols = scale.len();
+    for_row_groups(x.storage_mut::<f32>(), cols, |_, chunk| {
+        vectorized(
+            #[inline(always)]
+            || {
+                for row in chunk.chunks_exact_mut(cols) {
+                    for ((x, a), b) in row.iter_mut().zip(scale).zip(shift) {
+                        *x = *x * a + b;
+                    }
+                }
+            },
+        );
+    });
+    x
+}
+
+/// `x + shift[c]`.
+fn shifted(mut x: FlexTensor, shift: &[f32]) -> FlexTensor {
+    let cols = shift.len();
+    for_row_groups(x.storage_mut::<f32>(), cols, |_, chunk| {
+        vectorized(
+            #[inline(always)]
+            || {
+                for row in chunk.chunks_exact_mut(cols) {
+                    row.iter_mut().zip(shift).for_each(|(x, b)| *x += b);
+                }
+            },
+        );
+    });
+    x
+}
+
+/// Group normalisation as `onebit_model::net::GroupNorm` defines it.
+fn group_norm(mut x: FlexTensor, state: &NodeState, from: Extent, groups: usize) -> FlexTensor {
+    let (gamma, beta) = (
+        &state.param(Role::Gamma).latent,
+        &state.param(Role::Beta).latent,
+    );
+    let per_group = from.channels / groups;
+    let n = (from.positions() * per_group) as f32;
+    let images = x.storage_mut::<f32>().chunks_exact_mut(from.elements());
+    for image in images {
+        for group in 0..groups {
+            let channels = group * per_group..(group + 1) * per_group;
+            let mut sum = 0.0f32;
+            for px in image.chunks_exact(from.channels) {
+                px[channels.clone()].iter().for_each(|v| sum += v);
+            }
+            let mean = sum / n;
+            let mut squares = 0.0f32;
+            for px in image.chunks_exact(from.channels) {
+                for v in &px[channels.clone()] {
+                    squares += (v - mean) * (v - mean);
+                }
+            }
+            let root = (squares / n + EPS).sqrt();
+            for px in image.chunks_exact_mut(from.channels) {
+                for c in channels.clone() {
+                    px[c] = ((px[c] - mean) / root) * gamma[c] + beta[c];
+                }
+            }
+        }
+    }
+    x
+}

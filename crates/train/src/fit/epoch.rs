@@ -1,0 +1,235 @@
+//! One epoch: batches, losses, optimizer steps and what is counted on the way.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use burn::backend::flex::FlexTensor;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use super::distill::Teacher;
+use super::{Run, flex, target};
+use crate::encode::{Augment, Target};
+use crate::loss::{loss, n_correct};
+use crate::network::{Network, Role};
+use crate::ops::{flex_tensor, scheduled, values};
+use crate::optim::Update;
+use crate::outcome::{EpochRecord, Event, FitError};
+use crate::recipe::optimizer::{Match, OptimizerSpec};
+use crate::recipe::{Stage, StageKind};
+use crate::simd::hash32;
+
+impl Run<'_> {
+    pub(super) fn run_epoch(
+        &mut self,
+        network: &mut Network,
+        stage: &Stage,
+        teacher: Option<&Teacher>,
+        stop: &AtomicBool,
+        observer: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<EpochRecord, FitError> {
+        let began = Instant::now();
+        let batch = stage.batch.min(self.train.len());
+        let epoch = self.position.epoch + 1;
+        let seed = hash32(
+            self.recipe.seed as u32,
+            (self.position.phase * 100_003 + epoch) as u32,
+        );
+        let mut order: Vec<usize> = (0..self.train.len()).collect();
+        order.shuffle(&mut ChaCha8Rng::seed_from_u64(
+            u64::from(seed) << 32 | self.recipe.seed & 0xFFFF_FFFF,
+        ));
+        let steps = self.train.len() / batch;
+        let total_steps = (steps * stage.epochs) as f32;
+        let mut sums = Sums::default();
+        for (step, indices) in order.chunks_exact(batch).enumerate() {
+            let progress = (epoch - 1) as f32 / stage.epochs as f32 + step as f32 / total_steps;
+            let lr = stage.lr_at(progress);
+            network.set_progress(progress);
+            let loss = self.run_step(
+                network,
+                stage,
+                teacher,
+                indices,
+                lr,
+                hash32(seed, step as u32),
+                &mut sums,
+            );
+            if !loss.is_finite() {
+                return Err(FitError::Diverged {
+                    loss,
+                    epoch,
+                    step: step + 1,
+                    checkpoint: self.checkpoint_path(),
+                });
+            }
+            observer(Event::Step {
+                epoch,
+                step: step + 1,
+                loss,
+            });
+            if stop.load(Ordering::Relaxed) {
+                return Err(FitError::Stopped {
+                    epoch,
+                    checkpoint: self.checkpoint_path(),
+                });
+            }
+        }
+        let limit = if stage.latent_clip > 0.0 {
+            stage.latent_clip
+        } else {
+            1.0
+        };
+        let (mut starved, mut weights) = (0, 0);
+        for (_, role, param) in network.params_mut() {
+            if role == Role::Weight {
+                starved += param.starved(limit);
+                weights += param.latent.len();
+            }
+        }
+        Ok(EpochRecord {
+            kind: stage.kind,
+            phase: self.position.phase,
+            epoch,
+            lr: stage.lr_at(epoch as f32 / stage.epochs as f32),
+            loss: sums.loss / steps as f64,
+            train_accuracy: sums.correct as f64 / (steps * batch) as f64,
+            val_accuracy: 0.0,
+            flip_ratio: sums.flips as f64 / sums.weights.max(1) as f64,
+            starved: starved as f64 / weights as f64,
+            seconds: began.elapsed().as_secs_f64(),
+        })
+    }
+
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one call, whose arguments are all of one step"
+    )]
+    fn run_step(
+        &mut self,
+        network: &mut Network,
+        stage: &Stage,
+        teacher: Option<&Teacher>,
+        indices: &[usize],
+        lr: f32,
+        seed: u32,
+        sums: &mut Sums,
+    ) -> f32 {
+        let augment = augment_of(stage, seed);
+        let x = self
+            .feeder
+            .batch(&self.train, indices, target(stage.kind), augment);
+        let labels: Vec<u16> = indices.iter().map(|&i| self.train.labels[i]).collect();
+        let taps = teacher.map_or(Vec::new(), |teacher| teacher.student_taps());
+        let forward = network.forward(x, seed, &taps);
+        let scores = flex(forward.scores.clone().inner());
+        sums.correct += n_correct(values(&scores), &labels, self.data.n_classes);
+        let mut loss = loss(
+            forward.scores.clone(),
+            &labels,
+            stage.loss,
+            stage.temperature,
+            stage.label_smoothing,
+            scheduled(stage.estimator, stage.clip, 0.0),
+        );
+        if let (Some(teacher), Some(spec)) = (teacher, &stage.distill) {
+            let real = self
+                .feeder
+                .batch(&self.train, indices, Target::Real, augment);
+            loss = teacher.loss(spec, loss, &forward, real);
+        }
+        let loss_value = loss.clone().inner().into_scalar::<f32>();
+        let mut gradients = loss.backward();
+        let grads: Vec<FlexTensor> = forward
+            .leaves
+            .into_iter()
+            .map(|leaf| match leaf.grad_remove(&mut gradients) {
+                Some(grad) => flex(grad),
+                // Scales of weights are no part of the graph; their gradient follows from the weights'.
+                None => {
+                    let [rows, cols] = leaf.dims();
+                    flex_tensor(vec![0.0; rows * cols], rows, cols)
+                }
+            })
+            .collect();
+        // The graph holds the weights' values; without it they are updated in place.
+        drop((gradients, loss));
+        let stats = forward.stats;
+        self.position.step += 1;
+        let latent_clip = if stage.latent_clip > 0.0 {
+            stage.latent_clip
+        } else {
+            f32::INFINITY
+        };
+        if loss_value.is_finite() {
+            let step = self.position.step;
+            let update = |network: &Network, node: usize, role: Role| {
+                update_of(stage, network, node, role, lr, step, latent_clip)
+            };
+            let (flips, weights) = network.step(grads, &stats, update, seed);
+            sums.flips += flips;
+            sums.weights += weights;
+        }
+        sums.loss += f64::from(loss_value);
+        loss_value
+    }
+}
+
+#[derive(Default)]
+struct Sums {
+    loss: f64,
+    correct: usize,
+    flips: usize,
+    weights: usize,
+}
+
+/// What a stage does to its images.
+pub(super) fn augment_of(stage: &Stage, seed: u32) -> Augment {
+    Augment {
+        shift: stage.augment_shift,
+        rotate: stage.augment_rotate,
+        scale: stage.augment_scale,
+        flip: stage.augment_flip,
+        cutout: stage.augment_cutout,
+        seed,
+    }
+}
+
+/// The numbers of one step for the parameter of a node and role.
+fn update_of(
+    stage: &Stage,
+    network: &Network,
+    node: usize,
+    role: Role,
+    lr: f32,
+    step: u32,
+    latent_clip: f32,
+) -> Update {
+    let is_weight = matches!(role, Role::Weight | Role::FormBias);
+    let is_binary = is_weight && network.is_binary(node);
+    let kind = match (is_weight, is_binary) {
+        (false, _) => Match::Vectors,
+        (true, true) => Match::BinaryWeights,
+        (true, false) => Match::RealWeights,
+    };
+    let group = stage.groups.iter().find(|group| group.matches == kind);
+    let spec: &OptimizerSpec = group
+        .and_then(|group| group.optimizer.as_ref())
+        .unwrap_or(&stage.optimizer);
+    // The real copies of binary weights have no scale that decay could act on, unless a method gives them one.
+    let decays = role == Role::Weight && (!is_binary || group.is_some());
+    let clips = is_weight && (is_binary || stage.kind == StageKind::Compress);
+    Update {
+        rule: spec.rule(),
+        lr: lr * group.map_or(1.0, |group| group.lr_factor),
+        decay: if decays { spec.weight_decay } else { 0.0 },
+        step,
+        latent_clip: if clips { latent_clip } else { f32::INFINITY },
+        clip_share: if role == Role::Weight {
+            spec.clip_share
+        } else {
+            0.0
+        },
+    }
+}
