@@ -10,26 +10,9 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"
 import larq
 import tensorflow as tf
 
+import larq_nets
+import train_nets
 import workload
-
-
-def binary_net():
-    """Binary dense, batch norm, for each layer; a layer's inputs are signed as they come in."""
-    net = tf.keras.Sequential()
-    for idx, (n_in, n_out) in enumerate(zip(workload.WIDTHS, workload.WIDTHS[1:])):
-        net.add(
-            larq.layers.QuantDense(
-                n_out,
-                # The images are +-1 already.
-                input_quantizer=None if idx == 0 else "ste_sign",
-                kernel_quantizer="ste_sign",
-                kernel_constraint="weight_clip",
-                use_bias=False,
-                input_shape=(n_in,),
-            )
-        )
-        net.add(tf.keras.layers.BatchNormalization())
-    return net
 
 
 class Timed(tf.keras.callbacks.Callback):
@@ -48,18 +31,21 @@ class Timed(tf.keras.callbacks.Callback):
 
 def main():
     options = workload.options(__doc__)
+    if options.bf16:
+        raise SystemExit("Larq's own layers keep float32; leave out --bf16")
     tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     tf.config.threading.set_inter_op_parallelism_threads(options.threads)
     tf.keras.utils.set_random_seed(1)
     images, labels = workload.images_and_labels(options)
-    net = binary_net()
+    facts = train_nets.NETS[options.net]
+    net = larq_nets.build(options.net, facts.shape)
+    train_nets.check_binary_weights(options.net, larq_nets.n_binary_weights(net))
     net.compile(
-        optimizer=tf.keras.optimizers.Adam(workload.LEARNING_RATE),
+        optimizer=tf.keras.optimizers.Adam(facts.learning_rate),
         loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile=options.compile,
     )
-    # Warm up on both batch sizes of an epoch.
-    n_warm = 2 * options.batch + len(images) % options.batch
+    n_warm = workload.n_warm_images(options, len(images))
     fit = {"batch_size": options.batch, "verbose": 0}
     net.fit(images[:n_warm], labels[:n_warm], **fit)
     timed = Timed()

@@ -29,10 +29,13 @@ const LACKS_ISA: &str = "cannot be used here";
 const RUNS: [(u32, u32); 4] = [(1, 1), (1, 64), (1, 256), (2, 256)];
 
 /// What one record says about the machine and the code.
-struct Setting {
-    date: String,
-    cpu: String,
-    commit: String,
+pub struct Setting {
+    /// Day of the run.
+    pub date: String,
+    /// The CPU's name.
+    pub cpu: String,
+    /// Short hash, with `-modified` where files differ from it.
+    pub commit: String,
 }
 
 /// Builds, measures and records, on every ISA that this CPU has.
@@ -100,7 +103,8 @@ fn kernels(root: &Path) -> Result<Vec<Measured>> {
     measured.collect()
 }
 
-fn setting(root: &Path) -> Result<Setting> {
+/// The present machine and checkout.
+pub fn setting(root: &Path) -> Result<Setting> {
     let git = |args: &[&str]| output(Command::new("git").args(args).current_dir(root));
     let mut commit = git(&["rev-parse", "--short", "HEAD"])?.trim().to_owned();
     if !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty() {

@@ -4,6 +4,7 @@
 //! Out: an exit code (0 all well, 1 something failed, 2 misuse) and plain lines on stdout.
 //! The build itself is cargo's.
 
+mod ablation;
 mod bench;
 mod bless;
 mod cifar;
@@ -29,6 +30,9 @@ usage: cargo xtask VERB
                 needs, and wants ONEBIT_SHARED (the folder of shared data and fixtures)
   tidy          house rules that no compiler checks
   bless [ARGS]  rewrite the expected files of snapshot tests; ARGS go to `cargo test`
+  ablation [ROW...]
+                train the rows of bench/ablation.toml (all that are not recorded, or those named),
+                append to bench/record/ablation.jsonl, print the table of docs/methods.md
   bench         measure the zoo net and every kernel on every ISA, appended to bench/record/
 ";
 
@@ -46,6 +50,7 @@ enum Verb {
     Test(Scope),
     Tidy,
     Bless(Vec<String>),
+    Ablation(Vec<String>),
     Bench,
     Help,
 }
@@ -57,6 +62,7 @@ fn parse(args: &[String]) -> Result<Verb, String> {
         ["test", "--all"] => Ok(Verb::Test(Scope::All)),
         ["tidy"] => Ok(Verb::Tidy),
         ["bless", ..] => Ok(Verb::Bless(args[1..].to_vec())),
+        ["ablation", ..] => Ok(Verb::Ablation(args[1..].to_vec())),
         ["bench"] => Ok(Verb::Bench),
         ["help" | "--help" | "-h"] => Ok(Verb::Help),
         [] => Err("no verb given".to_owned()),
@@ -78,6 +84,7 @@ fn run(verb: Verb) -> Result<bool> {
         Verb::Test(scope) => test::test(&root, scope),
         Verb::Tidy => tidy::tidy(&root),
         Verb::Bless(args) => bless::bless(&root, &args),
+        Verb::Ablation(rows) => ablation::ablation(&root, &rows),
         Verb::Bench => bench::bench(&root),
         Verb::Help => {
             print!("{USAGE}");

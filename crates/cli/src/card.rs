@@ -40,9 +40,14 @@ pub fn markdown(job: &Job<'_>, finished: &Finished) -> String {
         ),
         "## Proof".into(),
         format!(
-            "{} agree bit for bit, layer by layer, on all {} test examples.",
+            "{} agree bit for bit, layer by layer, on {} {} test examples.",
             sentence_list(&finished.engines),
-            grouped(finished.test.total as u64)
+            if finished.n_proven == finished.test.total {
+                "all"
+            } else {
+                "the first"
+            },
+            grouped(finished.n_proven as u64)
         ),
         "## How to reproduce".into(),
         format!("```sh\n{}\n```", job.commands.join("\n")),

@@ -7,6 +7,7 @@
 
 mod agree;
 mod card;
+mod cost;
 mod draw;
 mod energy;
 mod engine;
@@ -51,6 +52,7 @@ enum Verb {
     Compile(verbs::compile::Args),
     Import(verbs::import::Args),
     Inspect(verbs::inspect::Args),
+    Doctor(verbs::doctor::Args),
     Run(verbs::run::Args),
     Verify(verbs::verify::Args),
     Bench(verbs::bench::Args),
@@ -80,6 +82,7 @@ fn run(verb: &Verb) -> Result<(), Failure> {
         Verb::Compile(args) => verbs::compile::run(args),
         Verb::Import(args) => verbs::import::run(args),
         Verb::Inspect(args) => verbs::inspect::run(args),
+        Verb::Doctor(args) => verbs::doctor::run(args),
         Verb::Run(args) => verbs::run::run(args),
         Verb::Verify(args) => verbs::verify::run(args),
         Verb::Bench(args) => verbs::bench::run(args),

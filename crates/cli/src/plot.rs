@@ -399,6 +399,7 @@ mod tests {
             flip_ratio: 0.01,
             starved: 0.2,
             seconds: 1.0,
+            flips: Vec::new(),
         }
     }
 

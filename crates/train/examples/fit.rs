@@ -5,6 +5,7 @@
 
 use std::sync::atomic::AtomicBool;
 
+use onebit_train::device::DeviceName;
 use onebit_train::fit::{Event, FitOptions, fit};
 use onebit_train::recipe::Recipe;
 
@@ -46,6 +47,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         run_dir,
         resume: !args.is_empty(),
         threads,
+        device: DeviceName::Cpu,
     };
     let outcome = fit(
         &recipe,

@@ -70,6 +70,11 @@ pub fn code_kind(spec: &WeightSpec) -> CodeKind {
     }
 }
 
+/// The largest code of [`CodeKind::Ints`]: `2^k - 1`.
+pub fn largest_code(spec: &WeightSpec) -> u32 {
+    (1u32 << dorefa_bits(spec)) - 1
+}
+
 /// Whether `form` uses the `scale` of its [`WeightSpec`]; the others bring their own factors, or have none.
 pub fn takes_scale(form: WeightName) -> bool {
     matches!(
@@ -329,9 +334,9 @@ fn dorefa_bits(spec: &WeightSpec) -> u8 {
     spec.bits.unwrap_or(DEFAULT_DOREFA_BITS).clamp(1, 8)
 }
 
-/// `2^k - 1`, the largest code.
+/// [`largest_code`] as a float.
 fn levels(spec: &WeightSpec) -> f32 {
-    ((1u32 << dorefa_bits(spec)) - 1) as f32
+    largest_code(spec) as f32
 }
 
 fn scale_of(spec: &WeightSpec) -> ScaleName {

@@ -7,7 +7,8 @@
 use burn::backend::flex::FlexTensor;
 use onebit_model::program::Window;
 
-use crate::graph::{Extent, GraphNode, NodeOp, Product};
+use crate::binarize::{self, CodeKind};
+use crate::graph::{Extent, GraphNode, NodeOp, Product, ValueKind};
 use crate::network::{EPS, Network, NodeState, Role};
 use crate::ops::{self, Pool, PoolKind, Unit, values};
 use crate::recipe::StageKind;
@@ -127,6 +128,21 @@ impl Network {
         }
     }
 
+    /// Whether all sums of codes of product `idx` stay below 2^24, whatever its weights become.
+    pub(crate) fn sums_are_exact(&self, idx: usize, product: &Product) -> bool {
+        let largest_x = match self.kind(self.graph.nodes[idx].inputs[0]) {
+            ValueKind::Bits => 1,
+            ValueKind::Levels { bits, .. } => (1u64 << bits) - 1,
+            ValueKind::Real => return false,
+        };
+        let largest_w = match self.mode.form(product).code_kind() {
+            CodeKind::Bits | CodeKind::Ternary => 1,
+            CodeKind::Ints => u64::from(binarize::largest_code(&product.weights)),
+            CodeKind::Real => return false,
+        };
+        largest_x * largest_w * (product.shape.n_cols() as u64) < 1 << 24
+    }
+
     fn evaluate_product(&self, idx: usize, product: &Product, x: &FlexTensor) -> FlexTensor {
         let state = &self.nodes[idx];
         let args = ops::Product {
@@ -162,7 +178,11 @@ fn evaluate_unit(unit: UnitName, state: &NodeState, x: FlexTensor) -> FlexTensor
     };
     match unit {
         UnitName::None => x,
-        UnitName::Relu => unit_of(x, Unit::Relu),
+        // A Net's relu of -0 is +0; training's hands its argument on, so that NaN is noticed.
+        UnitName::Relu => {
+            let cols = ops::shape(&x).1;
+            shifted(unit_of(x, Unit::Relu), &vec![0.0; cols])
+        }
         UnitName::Hardtanh => unit_of(x, Unit::Hardtanh),
         UnitName::Prelu => slope(&x),
         UnitName::Rprelu => {

@@ -8,7 +8,7 @@ use onebit_model::program::{Conv2d, Kind, Type, ValueId, Window};
 use onebit_model::weights::{BitMatrix, Matrix, Weights};
 
 use crate::binarize::CodeKind;
-use crate::graph::{Extent, GraphNode, NodeOp, Product, ProductShape};
+use crate::graph::{Extent, GraphNode, NodeOp, Product, ProductShape, ValueKind};
 use crate::network::{EPS, Network, NodeState, Role};
 use crate::ops::{Factor, column_factors, map_weight, values};
 use crate::recipe::Recipe;
@@ -23,10 +23,13 @@ pub fn export(network: &Network, recipe: &Recipe, encoder: &Encoder, data: &Data
         zero_one_planes: recipe.input.has_zero_one_planes(),
         layers: Vec::new(),
         values: vec![ValueId(0)],
+        ints: vec![false],
     };
     for (idx, node) in settled.graph.nodes.iter().enumerate() {
+        let is_int = exporter.is_int(idx, node);
         let value = exporter.node(idx, node);
         exporter.values.push(value);
+        exporter.ints.push(is_int);
     }
     // Quantile cuts are per feature, so real examples go in flat.
     let input = match data.train.features {
@@ -57,6 +60,8 @@ struct Exporter<'a> {
     layers: Vec<Layer>,
     /// What each value of the graph is in the Net.
     values: Vec<ValueId>,
+    /// Whether it is int there; what the graph calls real may be either.
+    ints: Vec<bool>,
 }
 
 impl Exporter<'_> {
@@ -73,7 +78,7 @@ impl Exporter<'_> {
         let network = self.network;
         let state = &network.nodes[idx];
         let channels = node.extent.channels;
-        let x: Vec<ValueId> = node.inputs.iter().map(|&id| self.values[id]).collect();
+        let x = self.operands(node);
         let op = match &node.op {
             NodeOp::Rescale { scale, shift } => LayerOp::Affine {
                 scale: vec![*scale; channels],
@@ -132,13 +137,66 @@ impl Exporter<'_> {
         self.push(&node.name, op, x)
     }
 
+    /// Whether the Net computes integers where the graph has this node.
+    fn is_int(&self, idx: usize, node: &GraphNode) -> bool {
+        match &node.op {
+            NodeOp::Product(product) => {
+                let factors = &self.network.nodes[idx].factors;
+                self.network.kind(node.inputs[0]) != ValueKind::Real
+                    && self.code_kind(idx, product) != CodeKind::Real
+                    && factors.iter().all(|factor| factor.scale.is_none())
+                    && self.network.unit_of_input(idx) == 1.0
+            }
+            NodeOp::MaxPool(_)
+            | NodeOp::Repeat { .. }
+            | NodeOp::QuantiseGradient { .. }
+            | NodeOp::Unit(UnitName::Relu)
+            | NodeOp::Add => node.inputs.iter().all(|&id| self.ints[id]),
+            _ => false,
+        }
+    }
+
+    /// A node's operands, integers made real where its layer reads no integers.
+    fn operands(&mut self, node: &GraphNode) -> Vec<ValueId> {
+        let needs_real = match &node.op {
+            NodeOp::GroupNorm { .. } | NodeOp::ScaleMap { .. } => true,
+            NodeOp::Unit(unit) => *unit != UnitName::Relu,
+            NodeOp::Activate { spec, .. } => spec.form == ActivationName::Dorefa,
+            NodeOp::Add => !node.inputs.iter().all(|&id| self.ints[id]),
+            _ => false,
+        };
+        let mut operands = Vec::new();
+        for (i, &id) in node.inputs.iter().enumerate() {
+            let mut x = self.values[id];
+            if needs_real && self.ints[id] {
+                let n = self.network.graph.extent(id).channels;
+                let op = LayerOp::Affine {
+                    scale: vec![1.0; n],
+                    shift: vec![0.0; n],
+                };
+                x = self.push(&format!("{}.real{i}", node.name), op, vec![x]);
+            }
+            operands.push(x);
+        }
+        operands
+    }
+
+    /// What the Net's weights of a product are.
+    fn code_kind(&self, idx: usize, product: &Product) -> CodeKind {
+        match self.network.mode.form(product).code_kind() {
+            // Sums that may round have an order, which only a Net's real weights have.
+            CodeKind::Ints if !self.network.sums_are_exact(idx, product) => CodeKind::Real,
+            kind => kind,
+        }
+    }
+
     /// Weights times operand, then the scales: one product per factor, added in their order.
     fn product(&mut self, idx: usize, node: &GraphNode, product: &Product) -> ValueId {
         let network = self.network;
         let state = &network.nodes[idx];
         let x = self.values[node.inputs[0]];
         let unit = network.unit_of_input(idx);
-        let code_kind = network.mode.form(product).code_kind();
+        let code_kind = self.code_kind(idx, product);
         let bias = state.find(Role::FormBias).map(|bias| {
             let is_first = node.inputs[0] == 0;
             form_bias(state, values(&bias.value), is_first && self.zero_one_planes)

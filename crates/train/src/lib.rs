@@ -6,6 +6,8 @@
 
 pub mod binarize;
 pub mod checkpoint;
+pub mod device;
+pub mod doctor;
 pub mod encode;
 mod evaluate;
 pub mod export;

@@ -1,10 +1,10 @@
 //! Losses over scores `[batch, classes]`, from Burn's own operations, and the count of right answers.
 
-use burn::backend::Flex;
 use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
 
-use crate::ops::{Dropout, Estimator, Unit, activate, flex_tensor};
+use crate::device::constant_beside;
+use crate::ops::{Dropout, Estimator, Unit, activate};
 use crate::recipe::Loss;
 
 /// The mean loss of a batch. `labels` are class indices; `smoothing` of a cross-entropy's target is spread evenly
@@ -33,8 +33,7 @@ pub fn loss(
     for (row, &label) in target.chunks_exact_mut(n_classes).zip(labels) {
         row[usize::from(label)] = on;
     }
-    let target =
-        Tensor::<2>::from_primitive::<Flex>(flex_tensor(target, batch, n_classes)).autodiff();
+    let target = constant_beside(&scores, target, batch, n_classes);
     let per_batch = 1.0 / batch as f32;
     match loss {
         Loss::CrossEntropy => (log_softmax(scores, 1) * target).sum() * -per_batch,

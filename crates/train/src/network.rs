@@ -3,14 +3,14 @@
 //! In: a graph and a stage's mode. Out: scores as a Burn tensor with its graph. Evaluation, whose numbers equal
 //! the exported Net's bit for bit, is in `evaluate`.
 
-use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 use onebit_model::net::BatchNorm;
-use rand::{Rng, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::binarize::{self, CodeKind, WeightContext};
+use crate::device::Device;
 use crate::graph::{Dropped, Graph, GraphNode, NodeOp, Product, ValueKind};
 use crate::mode::Mode;
 use crate::ops::{
@@ -20,6 +20,9 @@ use crate::ops::{
 use crate::optim::{Form, Param, Update};
 use crate::recipe::layers::{ActivationName, StandardiseName, UnitName, WeightName, WeightSpec};
 use crate::simd::hash32;
+
+mod initial;
+mod pass;
 
 /// Added to a variance before its root.
 pub const EPS: f32 = 1e-4;
@@ -131,6 +134,19 @@ pub struct Network {
     kinds: Vec<ValueKind>,
     /// Progress of the stage in `[0, 1]`, for what changes over it.
     progress: f32,
+    /// Where training's forward and backward passes are computed.
+    pub device: Device,
+}
+
+/// What a step did to the weights of one product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flips {
+    /// Index of its node.
+    pub node: usize,
+    /// Weights whose sign changed.
+    pub flipped: usize,
+    /// All its weights, a bias of their form among them.
+    pub weights: usize,
 }
 
 /// One training forward pass: the scores, and what the step after it needs.
@@ -152,7 +168,7 @@ impl Network {
         let nodes = graph
             .nodes
             .iter()
-            .map(|node| node_state(&graph, node, &mut rng))
+            .map(|node| initial::node_state(&graph, node, &mut rng))
             .collect();
         let mut network = Network {
             graph,
@@ -160,14 +176,24 @@ impl Network {
             mode,
             kinds: Vec::new(),
             progress: 0.0,
+            device: Device::default(),
         };
         network.enter(mode);
         network
     }
 
     /// Takes over the weights for another stage: forward values follow the new mode, moments restart.
+    /// Learned scales start at the weights that are first binarised with them.
     pub fn enter(&mut self, mode: Mode) {
-        self.mode = mode;
+        let before = std::mem::replace(&mut self.mode, mode);
+        for (node, state) in self.graph.nodes.iter().zip(&mut self.nodes) {
+            if let NodeOp::Product(product) = &node.op
+                && matches!(before.form(product), WeightForm::Simple(_))
+                && matches!(mode.form(product), WeightForm::Method(_))
+            {
+                restart_scales(state, product);
+            }
+        }
         self.progress = 0.0;
         self.kinds = value_kinds(&self.graph, &mode);
         for node in &mut self.nodes {
@@ -176,6 +202,16 @@ impl Network {
             }
         }
         self.refresh(0);
+    }
+
+    /// Whether every parameter and statistic is a finite number.
+    pub fn is_finite(&self) -> bool {
+        let are = |values: &[f32]| values.iter().all(|v| v.is_finite());
+        self.nodes.iter().all(|node| {
+            let stats = node.stats.as_ref();
+            node.params.iter().all(|(_, param)| are(&param.latent))
+                && stats.is_none_or(|stats| are(&stats.mean) && are(&stats.var))
+        })
     }
 
     /// Sets how far the stage has come, in `[0, 1]`.
@@ -257,6 +293,7 @@ impl Network {
         let is_dense = matches!(product.shape, crate::graph::ProductShape::Dense { .. });
         match (x, w) {
             (ValueKind::Real, _) | (_, CodeKind::Real) => Operand::Real,
+            _ if !self.sums_are_exact(idx, product) => Operand::Real,
             (ValueKind::Bits, CodeKind::Bits) if !dropped => Operand::Bits,
             (ValueKind::Bits, CodeKind::Bits | CodeKind::Ternary) if is_dense => Operand::Ternary,
             (ValueKind::Levels { bits: 1, .. }, CodeKind::Bits | CodeKind::Ternary) if is_dense => {
@@ -281,60 +318,16 @@ impl Network {
         }
     }
 
-    /// Scores with the graph that leads to them. `seed` decides what dropout drops; `taps` are values to keep.
-    pub fn forward(&self, x: FlexTensor, seed: u32, taps: &[usize]) -> Forward {
-        let mut pass = Pass {
-            network: self,
-            seed,
-            leaves: Vec::new(),
-            stats: Vec::new(),
-        };
-        let mut readers = vec![0usize; self.graph.nodes.len() + 1];
-        for node in &self.graph.nodes {
-            node.inputs.iter().for_each(|&id| readers[id] += 1);
-        }
-        taps.iter().for_each(|&id| readers[id] += 1);
-        let mut present: Vec<Option<Tensor<2>>> = vec![None; readers.len()];
-        present[0] = Some(pass.input(x));
-        for (idx, node) in self.graph.nodes.iter().enumerate() {
-            // A value is handed on, not copied, to its last reader.
-            let operands = node
-                .inputs
-                .iter()
-                .map(|&id| {
-                    readers[id] -= 1;
-                    let value = match readers[id] {
-                        0 => present[id].take(),
-                        _ => present[id].clone(),
-                    };
-                    value.expect("nodes read earlier values")
-                })
-                .collect();
-            present[idx + 1] = Some(pass.node(idx, node, operands));
-        }
-        let kept = taps
-            .iter()
-            .map(|&id| present[id].clone().expect("a tapped value is kept"))
-            .collect();
-        let last = present.pop().flatten().expect("a graph has nodes");
-        Forward {
-            scores: pass.scores(last),
-            leaves: pass.leaves,
-            stats: pass.stats,
-            taps: kept,
-        }
-    }
-
-    /// Applies one optimizer step; returns (sign flips, binary weights). `update` gives the numbers for the
-    /// parameter of a node and role.
+    /// Applies one optimizer step; returns the sign changes of every product, in the order of the nodes. `update`
+    /// gives the numbers for the parameter of a node and role.
     pub fn step(
         &mut self,
         grads: Vec<FlexTensor>,
         stats: &[Option<BatchStats>],
         update: impl Fn(&Network, usize, Role) -> Update,
         seed: u32,
-    ) -> (usize, usize) {
-        let (mut flips, mut total) = (0, 0);
+    ) -> Vec<Flips> {
+        let mut flips = Vec::new();
         let mut grads = grads.into_iter();
         for idx in 0..self.nodes.len() {
             let updates: Vec<Update> = (0..self.nodes[idx].params.len())
@@ -358,6 +351,7 @@ impl Network {
                     to_latent(node, spec, &mut own, &context);
                 }
                 node.factors.clear();
+                let (mut flipped, mut weights) = (0, 0);
                 for (((role, param), grad), update) in node.params.iter_mut().zip(&own).zip(updates)
                 {
                     let is_form = matches!(role, Role::Weight | Role::FormBias);
@@ -367,10 +361,15 @@ impl Network {
                         update,
                     );
                     if is_form {
-                        flips += n;
-                        total += param.latent.len();
+                        flipped += n;
+                        weights += param.latent.len();
                     }
                 }
+                flips.push(Flips {
+                    node: idx,
+                    flipped,
+                    weights,
+                });
                 self.renew_factors(idx, seed);
             } else {
                 for (((_, param), grad), update) in node.params.iter_mut().zip(&own).zip(updates) {
@@ -379,7 +378,7 @@ impl Network {
             }
         }
         self.blend_stats(stats, STATS_RATE);
-        (flips, total)
+        flips
     }
 
     /// Moves running statistics towards a batch's by `rate`.
@@ -464,6 +463,16 @@ fn factors(
         .collect()
 }
 
+/// Puts learned scales where they start for the weights as they are.
+fn restart_scales(state: &mut NodeState, product: &Product) {
+    let weight = state.param(Role::Weight);
+    let (rows, cols) = weight.dims();
+    let aux = binarize::initial_aux(&product.weights, &weight.latent, rows, cols);
+    if let Some((_, scale)) = state.params.iter_mut().find(|(r, _)| *r == Role::Scale) {
+        scale.latent = aux;
+    }
+}
+
 /// What each value holds in a stage; the input first.
 fn value_kinds(graph: &Graph, mode: &Mode) -> Vec<ValueKind> {
     let mut kinds = vec![if mode.encodes() {
@@ -480,262 +489,6 @@ fn value_kinds(graph: &Graph, mode: &Mode) -> Vec<ValueKind> {
         kinds.push(kind);
     }
     kinds
-}
-
-fn node_state(graph: &Graph, node: &GraphNode, rng: &mut ChaCha8Rng) -> NodeState {
-    let channels = node.extent.channels;
-    let vector = |role: Role, value: f32| {
-        (
-            role,
-            Param::new(vec![value; channels], 1, channels, Form::Real),
-        )
-    };
-    let mut state = NodeState::default();
-    match &node.op {
-        NodeOp::Product(product) => state.params = product_params(product, rng),
-        NodeOp::Bias => state.params = vec![vector(Role::Bias, 0.0)],
-        NodeOp::BatchNorm => {
-            state.params = vec![vector(Role::Gamma, 1.0), vector(Role::Beta, 0.0)];
-            state.stats = Some(Running {
-                mean: vec![0.0; channels],
-                var: vec![1.0; channels],
-            });
-        }
-        NodeOp::GroupNorm { .. } => {
-            state.params = vec![vector(Role::Gamma, 1.0), vector(Role::Beta, 0.0)];
-        }
-        NodeOp::Activate { spec, .. } if spec.form == ActivationName::Rsign => {
-            state.params = vec![vector(Role::Shift, 0.0)];
-        }
-        NodeOp::Unit(UnitName::Prelu) => state.params = vec![vector(Role::Slope, FIRST_SLOPE)],
-        NodeOp::Unit(UnitName::Rprelu) => {
-            state.params = vec![
-                vector(Role::Shift, 0.0),
-                vector(Role::Slope, FIRST_SLOPE),
-                vector(Role::After, 0.0),
-            ];
-        }
-        _ => {}
-    }
-    debug_assert!(node.inputs.iter().all(|&id| id <= graph.nodes.len()));
-    state
-}
-
-fn product_params(product: &Product, rng: &mut ChaCha8Rng) -> Vec<(Role, Param)> {
-    let (rows, cols) = (product.shape.n_rows(), product.shape.n_cols());
-    // Glorot & Bengio 2010; a convolution's fans are taken over its window.
-    let fan_out = match product.shape {
-        crate::graph::ProductShape::Dense { n_out, .. } => n_out,
-        crate::graph::ProductShape::Conv { window, groups, .. } => {
-            rows * window.kernel[0] * window.kernel[1] / groups
-        }
-    };
-    let limit = (6.0 / (cols + fan_out) as f32).sqrt();
-    let mut draw =
-        |n: usize| -> Vec<f32> { (0..n).map(|_| rng.random_range(-limit..limit)).collect() };
-    let mut params = vec![(
-        Role::Weight,
-        Param::new(draw(rows * cols), rows, cols, Form::Real),
-    )];
-    if product.bias {
-        params.push((Role::FormBias, Param::new(draw(rows), 1, rows, Form::Real)));
-    }
-    let n_aux = binarize::n_aux(&product.weights, rows);
-    if n_aux > 0 && !product.follows_stage {
-        let aux = binarize::initial_aux(&product.weights, &params[0].1.latent, rows, cols);
-        params.push((Role::Scale, Param::new(aux, 1, n_aux, Form::Real)));
-    }
-    params
-}
-
-/// A forward pass in progress.
-struct Pass<'a> {
-    network: &'a Network,
-    seed: u32,
-    leaves: Vec<Tensor<2>>,
-    stats: Vec<Option<BatchStats>>,
-}
-
-impl Pass<'_> {
-    fn leaf(&mut self, param: &Param) -> Tensor<2> {
-        let leaf = Tensor::<2>::from_primitive::<Flex>(param.value.clone())
-            .autodiff()
-            .require_grad();
-        self.leaves.push(leaf.clone());
-        leaf
-    }
-
-    fn input(&self, mut x: FlexTensor) -> Tensor<2> {
-        let dropout = Dropout {
-            rate: self.network.mode.dropout_input,
-            seed: self.seed.wrapping_mul(0xC2B2_AE35),
-        };
-        ops::drop_in_place(&mut x, dropout);
-        let extent = self.network.graph.input;
-        let x = Tensor::<2>::from_primitive::<Flex>(x).autodiff();
-        let [rows, cols] = x.dims();
-        x.reshape([rows * cols / extent.channels, extent.channels])
-    }
-
-    fn dropout(&self, node: usize) -> Dropout {
-        Dropout {
-            rate: self.network.mode.dropout_hidden,
-            seed: self
-                .seed
-                .wrapping_add(node as u32 + 1)
-                .wrapping_mul(0x85EB_CA6B),
-        }
-    }
-
-    fn node(&mut self, idx: usize, node: &GraphNode, mut x: Vec<Tensor<2>>) -> Tensor<2> {
-        let network = self.network;
-        let state = &network.nodes[idx];
-        let graph = &network.graph;
-        let mode = &network.mode;
-        let first = x.remove(0);
-        self.stats.push(None);
-        let from = graph.extent(node.inputs[0]);
-        match &node.op {
-            NodeOp::Rescale { scale, shift } => match mode.encodes() {
-                true => first * *scale + *shift,
-                false => first,
-            },
-            NodeOp::Product(product) => self.product(idx, product, first),
-            NodeOp::Bias => add_bias(first, self.leaf(state.param(Role::Bias)), 1.0),
-            NodeOp::BatchNorm => {
-                let (gamma, beta) = self.gain(state);
-                let (y, stats) = batch_norm(first, gamma, beta, EPS);
-                self.stats[idx] = Some(stats);
-                y
-            }
-            NodeOp::GroupNorm { groups } => {
-                let (gamma, beta) = self.gain(state);
-                ops::group_norm(first, gamma, beta, from.positions(), *groups, EPS)
-            }
-            NodeOp::Activate { spec, drops } => {
-                let shift = state.find(Role::Shift).map(|p| self.leaf(p));
-                let x = match shift {
-                    Some(shift) => add_bias(first, shift, 1.0),
-                    None => first,
-                };
-                let dropout = match drops {
-                    true => self.dropout(idx),
-                    false => Dropout::NONE,
-                };
-                let seed = hash32(self.seed, idx as u32);
-                activate(x, mode.unit(spec, network.progress, seed), dropout)
-            }
-            NodeOp::Unit(unit) => self.unit(*unit, state, first),
-            NodeOp::Add => first + x.remove(0),
-            NodeOp::Repeat { times } => Tensor::cat(vec![first; *times], 1),
-            NodeOp::MaxPool(window) => ops::pool(
-                first,
-                Pool {
-                    kind: PoolKind::Max,
-                    window: *window,
-                    from,
-                    to: node.extent,
-                },
-            ),
-            NodeOp::AvgPool(window) => ops::pool(
-                first,
-                Pool {
-                    kind: PoolKind::Average,
-                    window: *window,
-                    from,
-                    to: node.extent,
-                },
-            ),
-            NodeOp::GlobalAvgPool => {
-                let window = onebit_model::program::Window::new([from.height, from.width]);
-                let pool = Pool {
-                    kind: PoolKind::Average,
-                    window,
-                    from,
-                    to: node.extent,
-                };
-                ops::pool(first, pool)
-            }
-            NodeOp::ScaleMap { window } => {
-                let real = x.remove(0);
-                let from = graph.extent(node.inputs[1]);
-                let host = real.inner().into_data();
-                let host = host.try_to_vec::<f32>().expect("values are f32");
-                let map = ops::scale_map(&host, from, node.extent, window);
-                ops::multiply_rows(first, map)
-            }
-            NodeOp::QuantiseGradient { bits } => {
-                let seed = hash32(self.seed ^ 0x5bd1_e995, idx as u32);
-                ops::quantise_gradient(first, *bits, node.extent.positions(), seed)
-            }
-        }
-    }
-
-    fn gain(&mut self, state: &NodeState) -> (Tensor<2>, Tensor<2>) {
-        let gamma = self.leaf(state.param(Role::Gamma));
-        (gamma, self.leaf(state.param(Role::Beta)))
-    }
-
-    fn unit(&mut self, unit: UnitName, state: &NodeState, x: Tensor<2>) -> Tensor<2> {
-        match unit {
-            UnitName::None => x,
-            UnitName::Relu => activate(x, Unit::Relu, Dropout::NONE),
-            UnitName::Hardtanh => activate(x, Unit::Hardtanh, Dropout::NONE),
-            UnitName::Prelu => ops::prelu(x, self.leaf(state.param(Role::Slope))),
-            UnitName::Rprelu => {
-                let shift = self.leaf(state.param(Role::Shift));
-                let x = add_bias(x, shift, 1.0);
-                let x = ops::prelu(x, self.leaf(state.param(Role::Slope)));
-                add_bias(x, self.leaf(state.param(Role::After)), 1.0)
-            }
-        }
-    }
-
-    fn product(&mut self, idx: usize, product: &Product, x: Tensor<2>) -> Tensor<2> {
-        let network = self.network;
-        let state = &network.nodes[idx];
-        let rate = network.mode.dropout(product.dropped);
-        let unit = network.unit_of_input(idx) / (1.0 - rate);
-        let args = ops::Product {
-            shape: product.shape,
-            factors: state.factors.clone(),
-            operand: network.operand(idx, product, rate > 0.0, true),
-            unit,
-            precision: network.mode.precision,
-        };
-        let leaf = self.leaf(state.param(Role::Weight));
-        let y = ops::product(x, leaf, args);
-        // Parameters' leaves come in the order of the parameters.
-        let bias = state.find(Role::FormBias).map(|p| self.leaf(p));
-        if let Some(scale) = state.find(Role::Scale) {
-            self.leaf(scale);
-        }
-        match bias {
-            Some(bias) => {
-                let scale = network.mode.sum_scale(product.shape.n_cols());
-                add_bias(y, bias, scale)
-            }
-            None => y,
-        }
-    }
-
-    /// The last value as `[batch, classes]`. Sums of binary weights without norm are divided by the root of
-    /// their number of terms, which changes no order of scores and puts them where softmax expects them.
-    fn scores(&self, x: Tensor<2>) -> Tensor<2> {
-        let graph = &self.network.graph;
-        let node = graph.nodes.last().expect("a graph has nodes");
-        let [rows, cols] = x.dims();
-        let n = node.extent.elements();
-        let x = x.reshape([rows * cols / n, n]);
-        match &node.op {
-            NodeOp::Product(product)
-                if !product.bias && self.network.mode.form(product).is_binary() =>
-            {
-                x / (product.shape.n_cols() as f32).sqrt()
-            }
-            _ => x,
-        }
-    }
 }
 
 impl Network {

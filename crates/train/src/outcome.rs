@@ -8,6 +8,7 @@ use onebit_model::net::Net;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::CheckpointError;
+use crate::device::DeviceError;
 use crate::recipe::{RecipeError, StageKind};
 
 /// One line of the log.
@@ -33,6 +34,9 @@ pub struct EpochRecord {
     pub starved: f64,
     /// Seconds of training, without validation.
     pub seconds: f64,
+    /// The flip ratio of each layer whose weights are binary in this stage, in the order of the layers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flips: Vec<(String, f64)>,
 }
 
 /// What an observer is told.
@@ -132,6 +136,9 @@ pub enum FitError {
         /// Where to resume from.
         checkpoint: PathBuf,
     },
+    /// The device is not there.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The thread pool could not be made.
     #[error("cannot start training threads: {0}")]
     Threads(String),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use onebit_data::{Dataset, Features, digits, split_validation};
 use onebit_model::evaluate::Evaluator;
 use onebit_model::tensor::Tensor;
+use onebit_train::device::DeviceName;
 use onebit_train::fit::{Event, FitError, FitOptions, Outcome, fit};
 use onebit_train::recipe::Recipe;
 
@@ -29,6 +30,7 @@ fn run(recipe: &Recipe, data: &Dataset, dir: &Path, threads: usize) -> Result<Ou
         run_dir: dir.into(),
         resume: true,
         threads,
+        device: DeviceName::Cpu,
     };
     fit(recipe, data, &options, &AtomicBool::new(false), &mut |_| {})
 }
@@ -191,6 +193,7 @@ fn a_stopped_run_resumes_to_the_same_net() {
             run_dir: dir.path().into(),
             resume: true,
             threads: 1,
+            device: DeviceName::Cpu,
         };
         let stop = AtomicBool::new(false);
         let mut phase_now = 0;

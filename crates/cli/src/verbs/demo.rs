@@ -7,6 +7,7 @@ use onebit_data::{Dataset, Features, digits};
 use onebit_model::Evaluator;
 use onebit_run::bench::{BenchOptions, bench};
 use onebit_run::{Plan, PlanOptions};
+use onebit_train::device::DeviceName;
 use onebit_train::fit::{FitError, FitOptions, Outcome, TestReport, fit};
 use onebit_train::recipe::Recipe;
 
@@ -81,6 +82,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         outcome: &outcome,
         dir: &args.out,
         threads,
+        prove: None,
     };
     let finished = finish::prove(&job)?;
     say(format!(
@@ -125,6 +127,7 @@ fn train(args: &Args, recipe: &Recipe, data: &Dataset, threads: usize) -> Result
         run_dir: args.out.clone(),
         resume: false,
         threads,
+        device: DeviceName::Cpu,
     };
     let mut training = Training::new(recipe, Detail::Stages);
     let fitted = fit(recipe, data, &options, &stop, &mut |event| {

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod compile;
 pub mod data;
 pub mod demo;
+pub mod doctor;
 pub mod eval;
 pub mod import;
 pub mod inspect;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use onebit_train::device::DeviceName;
 use onebit_train::fit::{FitError, FitOptions, Outcome, fit};
 use onebit_train::recipe::Recipe;
 use onebit_train::recipe::overrides::parse_with;
@@ -38,9 +39,33 @@ pub struct Args {
     /// Start afresh in a folder that holds another run
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
+    /// Prove the Program on the first N test examples only; accuracy still counts all of them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    prove: Option<u32>,
     /// Threads; 0 is all cores
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// Where forward and backward passes are computed; a GPU needs a build with its feature
+    #[arg(long, value_enum, default_value_t = DeviceArg::Cpu)]
+    device: DeviceArg,
+}
+
+/// [`DeviceName`] as it is typed.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum DeviceArg {
+    Cpu,
+    Wgpu,
+    Cuda,
+}
+
+impl DeviceArg {
+    fn device(self) -> DeviceName {
+        match self {
+            DeviceArg::Cpu => DeviceName::Cpu,
+            DeviceArg::Wgpu => DeviceName::Wgpu,
+            DeviceArg::Cuda => DeviceName::Cuda,
+        }
+    }
 }
 
 /// Runs the verb.
@@ -61,6 +86,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         run_dir: dir.clone(),
         resume: args.resume,
         threads,
+        device: args.device.device(),
     };
     let fitted = fit(&recipe, &data, &options, &stop, &mut |event| {
         training.event(&event)
@@ -75,6 +101,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         outcome: &outcome,
         dir: &dir,
         threads,
+        prove: args.prove.map(|n| n as usize),
     };
     let finished = finish::prove(&job)?;
     finish::write(&job, &finished)?;
@@ -98,9 +125,14 @@ fn tell(job: &Job<'_>, finished: &finish::Finished, outcome: &Outcome) -> Result
         ))?;
     }
     say(format!(
-        "proof     {} agree on all {} test examples",
+        "proof     {} agree on {} {} test examples",
         finished.engines.join(", "),
-        test.total
+        if finished.n_proven == test.total {
+            "all"
+        } else {
+            "the first"
+        },
+        finished.n_proven
     ))?;
     say(format!("size      {}", finish::size(finished)))?;
     say(format!(
@@ -164,6 +196,7 @@ fn explain(error: FitError, args: &Args, dir: &Path) -> Failure {
                 "stopped in epoch {epoch}; {kept}; go on with:\n  {command}"
             ))
         }
+        FitError::Device(error) => Failure::Misuse(format!("--device: {error}")),
         FitError::Recipe(error) => Failure::Failed(format!("{}: {error}", args.recipe.display())),
         FitError::Mismatch { .. } => Failure::Failed(format!("{}: {error}", args.recipe.display())),
         other => Failure::Failed(other.to_string()),
@@ -189,6 +222,9 @@ fn train_command(args: &Args, dir: &Path) -> String {
     words.extend(["--out".into(), quoted(&dir.display().to_string())]);
     if args.threads > 0 {
         words.extend(["--threads".into(), args.threads.to_string()]);
+    }
+    if args.device != DeviceArg::Cpu {
+        words.extend(["--device".into(), args.device.device().name().into()]);
     }
     words.join(" ")
 }

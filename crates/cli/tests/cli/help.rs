@@ -4,8 +4,9 @@ use std::path::Path;
 
 use crate::common::{expect, fails, ok, run_in};
 
-const VERBS: [&str; 10] = [
-    "demo", "data", "train", "eval", "compile", "import", "inspect", "run", "verify", "bench",
+const VERBS: [&str; 11] = [
+    "demo", "data", "train", "eval", "compile", "import", "inspect", "doctor", "run", "verify",
+    "bench",
 ];
 
 #[test]

@@ -6,6 +6,7 @@ mod bad_input;
 mod bench;
 mod common;
 mod demo;
+mod doctor;
 mod help;
 mod import;
 mod models;

@@ -4,17 +4,17 @@
 
 use std::sync::atomic::AtomicBool;
 
-use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
 
 use super::{FitOptions, Run};
-use crate::graph::Graph;
+use crate::device::constant_beside;
+use crate::graph::{Graph, ValueKind};
 use crate::network::{Forward, Network};
-use crate::ops::{flex_tensor, values};
+use crate::ops::values;
 use crate::outcome::{Event, FitError};
-use crate::recipe::{DistillSpec, Recipe};
+use crate::recipe::{DistillSpec, Recipe, RecipeError};
 
 /// A trained teacher, and the values of teacher and student that are compared.
 pub(super) struct Teacher {
@@ -50,9 +50,16 @@ impl Run<'_> {
             run_dir: self.dir.join("teacher"),
             resume: self.resumes,
             threads: 0,
+            device: self.device.name(),
         };
         let mut run = Run::open(&recipe, self.data, &options)?;
-        let mut network = run.enter(&spec.stage, None)?;
+        let mut network = run.enter(&spec.stage, None).map_err(|error| match error {
+            FitError::Recipe(RecipeError::Value { key, problem }) if !spec.layers.is_empty() => {
+                let key = format!("teacher.{key}");
+                FitError::Recipe(RecipeError::Value { key, problem })
+            }
+            other => other,
+        })?;
         run.restore_once(&mut network)?;
         run.run_phase(&mut network, &spec.stage, None, stop, observer)?;
         let pairs = pairs(student, &network.graph);
@@ -60,12 +67,13 @@ impl Run<'_> {
     }
 }
 
-/// For each size of image that both networks have, the last value of that size in either.
+/// For each size of image that both networks have, the last value of that size in either that is no code: all codes
+/// of a sign have the same square.
 fn pairs(student: &Graph, teacher: &Graph) -> Vec<(usize, usize, usize)> {
     let last = |graph: &Graph, size: (usize, usize)| {
         (1..=graph.nodes.len()).rev().find(|&id| {
             let extent = graph.extent(id);
-            (extent.height, extent.width) == size
+            (extent.height, extent.width) == size && graph.kind(id) == ValueKind::Real
         })
     };
     let mut sizes: Vec<(usize, usize)> = student
@@ -102,7 +110,7 @@ impl Teacher {
         let t = spec.temperature;
         let target = softmax(values(&scores), n_classes, t);
         let entropy: f32 = target.iter().map(|p| p * p.max(1e-30).ln()).sum();
-        let target = constant(target, batch, n_classes);
+        let target = constant_beside(&forward.scores, target, batch, n_classes);
         let log = log_softmax(forward.scores.clone() / t, 1);
         let divergence = ((log * target).sum() * -1.0 + entropy) * (t * t / batch as f32);
         let mut total = loss * spec.labels + divergence * spec.weight;
@@ -129,12 +137,8 @@ fn attention_distance(student: Tensor<2>, teacher: &[f32], batch: usize, n: usiz
     }
     let own = (student.clone() * student).mean_dim(1).reshape([batch, n]);
     let norm = ((own.clone() * own.clone()).sum_dim(1) + 1e-12).sqrt();
-    let off = own / norm - constant(map, batch, n);
+    let off = own.clone() / norm - constant_beside(&own, map, batch, n);
     (off.clone() * off).sum()
-}
-
-fn constant(values: Vec<f32>, rows: usize, cols: usize) -> Tensor<2> {
-    Tensor::<2>::from_primitive::<Flex>(flex_tensor(values, rows, cols)).autodiff()
 }
 
 /// The softmax of each row of `scores / t`.
@@ -148,3 +152,7 @@ fn softmax(scores: &[f32], n_classes: usize, t: f32) -> Vec<f32> {
     }
     out
 }
+
+#[cfg(test)]
+#[path = "distill_tests.rs"]
+mod tests;

@@ -4,15 +4,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use burn::backend::flex::FlexTensor;
+use burn::tensor::{Gradients, Tensor};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::distill::Teacher;
-use super::{Run, flex, target};
+use super::{Run, target};
+use crate::device::to_host;
 use crate::encode::{Augment, Target};
 use crate::loss::{loss, n_correct};
-use crate::network::{Network, Role};
+use crate::network::{Flips, Network, Role};
 use crate::ops::{flex_tensor, scheduled, values};
 use crate::optim::Update;
 use crate::outcome::{EpochRecord, Event, FitError};
@@ -43,6 +45,9 @@ impl Run<'_> {
         let steps = self.train.len() / batch;
         let total_steps = (steps * stage.epochs) as f32;
         let mut sums = Sums::default();
+        // Draws and schedules of weights start anew, so that a resumed epoch is the same as any other.
+        network.set_progress((epoch - 1) as f32 / stage.epochs as f32);
+        network.refresh(seed);
         for (step, indices) in order.chunks_exact(batch).enumerate() {
             let progress = (epoch - 1) as f32 / stage.epochs as f32 + step as f32 / total_steps;
             let lr = stage.lr_at(progress);
@@ -76,6 +81,28 @@ impl Run<'_> {
                 });
             }
         }
+        if !network.is_finite() {
+            return Err(FitError::Diverged {
+                loss: f32::NAN,
+                epoch,
+                step: steps,
+                checkpoint: self.checkpoint_path(),
+            });
+        }
+        Ok(self.record(network, stage, &sums, began))
+    }
+
+    /// The log line of an epoch.
+    fn record(
+        &self,
+        network: &mut Network,
+        stage: &Stage,
+        sums: &Sums,
+        began: Instant,
+    ) -> EpochRecord {
+        let batch = stage.batch.min(self.train.len());
+        let steps = self.train.len() / batch;
+        let epoch = self.position.epoch + 1;
         let limit = if stage.latent_clip > 0.0 {
             stage.latent_clip
         } else {
@@ -88,7 +115,18 @@ impl Run<'_> {
                 weights += param.latent.len();
             }
         }
-        Ok(EpochRecord {
+        let (flipped, of) = sums.flips.iter().fold((0, 0), |(flipped, of), flips| {
+            (flipped + flips.flipped, of + flips.weights)
+        });
+        let ratio = |flipped: usize, of: usize| flipped as f64 / of.max(1) as f64;
+        let binary = sums.flips.iter().filter(|f| network.is_binary(f.node));
+        let flips = binary
+            .map(|f| {
+                let name = network.graph.nodes[f.node].name.clone();
+                (name, ratio(f.flipped, f.weights))
+            })
+            .collect();
+        EpochRecord {
             kind: stage.kind,
             phase: self.position.phase,
             epoch,
@@ -96,10 +134,11 @@ impl Run<'_> {
             loss: sums.loss / steps as f64,
             train_accuracy: sums.correct as f64 / (steps * batch) as f64,
             val_accuracy: 0.0,
-            flip_ratio: sums.flips as f64 / sums.weights.max(1) as f64,
+            flip_ratio: ratio(flipped, of),
             starved: starved as f64 / weights as f64,
             seconds: began.elapsed().as_secs_f64(),
-        })
+            flips,
+        }
     }
 
     #[allow(
@@ -123,7 +162,7 @@ impl Run<'_> {
         let labels: Vec<u16> = indices.iter().map(|&i| self.train.labels[i]).collect();
         let taps = teacher.map_or(Vec::new(), |teacher| teacher.student_taps());
         let forward = network.forward(x, seed, &taps);
-        let scores = flex(forward.scores.clone().inner());
+        let scores = to_host(forward.scores.clone().inner());
         sums.correct += n_correct(values(&scores), &labels, self.data.n_classes);
         let mut loss = loss(
             forward.scores.clone(),
@@ -141,18 +180,7 @@ impl Run<'_> {
         }
         let loss_value = loss.clone().inner().into_scalar::<f32>();
         let mut gradients = loss.backward();
-        let grads: Vec<FlexTensor> = forward
-            .leaves
-            .into_iter()
-            .map(|leaf| match leaf.grad_remove(&mut gradients) {
-                Some(grad) => flex(grad),
-                // Scales of weights are no part of the graph; their gradient follows from the weights'.
-                None => {
-                    let [rows, cols] = leaf.dims();
-                    flex_tensor(vec![0.0; rows * cols], rows, cols)
-                }
-            })
-            .collect();
+        let grads = leaf_gradients(forward.leaves, &mut gradients);
         // The graph holds the weights' values; without it they are updated in place.
         drop((gradients, loss));
         let stats = forward.stats;
@@ -167,21 +195,45 @@ impl Run<'_> {
             let update = |network: &Network, node: usize, role: Role| {
                 update_of(stage, network, node, role, lr, step, latent_clip)
             };
-            let (flips, weights) = network.step(grads, &stats, update, seed);
-            sums.flips += flips;
-            sums.weights += weights;
+            sums.count(network.step(grads, &stats, update, seed));
         }
         sums.loss += f64::from(loss_value);
         loss_value
     }
 }
 
+/// The gradients of a forward pass's leaves, on the host.
+pub(super) fn leaf_gradients(leaves: Vec<Tensor<2>>, gradients: &mut Gradients) -> Vec<FlexTensor> {
+    let gradient = |leaf: Tensor<2>| match leaf.grad_remove(gradients) {
+        Some(grad) => to_host(grad),
+        // Scales of weights are no part of the graph; their gradient follows from the weights'.
+        None => {
+            let [rows, cols] = leaf.dims();
+            flex_tensor(vec![0.0; rows * cols], rows, cols)
+        }
+    };
+    leaves.into_iter().map(gradient).collect()
+}
+
 #[derive(Default)]
 struct Sums {
     loss: f64,
     correct: usize,
-    flips: usize,
-    weights: usize,
+    /// Of every product, over all steps.
+    flips: Vec<Flips>,
+}
+
+impl Sums {
+    fn count(&mut self, flips: Vec<Flips>) {
+        if self.flips.is_empty() {
+            self.flips = flips;
+            return;
+        }
+        for (sum, step) in self.flips.iter_mut().zip(flips) {
+            sum.flipped += step.flipped;
+            sum.weights += step.weights;
+        }
+    }
 }
 
 /// What a stage does to its images.

@@ -1,14 +1,12 @@
 //! The training loop: phases (stages, then the float twin), epochs, checkpoints, the best epoch, the log.
 //!
 //! In: a recipe, a data set, a run folder. Out: an [`Outcome`], and in the folder `recipe.toml`, `log.jsonl`,
-//! `last.ckpt`, `best.net` and `result.json`. The validation split, held out of the training set, picks the
-//! epoch; the test set is only read once everything is trained.
+//! `last.ckpt` (with a twin also `stages.ckpt`, the last stage's), `best.net` and `result.json`. The validation
+//! split, held out of the training set, picks the epoch; the test set is only read once everything is trained.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use burn::backend::Flex;
-use burn::backend::flex::FlexTensor;
 use onebit_data::{Dataset, Features, Split, split_validation};
 use onebit_model::evaluate::Evaluator;
 use onebit_model::net::Net;
@@ -16,6 +14,7 @@ use onebit_model::tensor::Tensor;
 use rayon::prelude::*;
 
 use crate::checkpoint::{self, CheckpointError, Position, write_whole};
+use crate::device::{Device, DeviceName};
 use crate::encode::{Augment, Feeder, Target, fit_encoder};
 use crate::export::export;
 use crate::graph::{self, Extent, Graph, ValueKind};
@@ -30,6 +29,10 @@ use distill::Teacher;
 
 /// Examples evaluated at a time.
 const EVAL_BATCH: usize = 512;
+/// The checkpoint of the newest epoch.
+pub(crate) const LAST_CHECKPOINT: &str = "last.ckpt";
+/// The last stage's checkpoint in a folder whose newest is the twin's.
+pub(crate) const STAGES_CHECKPOINT: &str = "stages.ckpt";
 
 /// Where and how to run.
 #[derive(Clone, Debug)]
@@ -40,6 +43,8 @@ pub struct FitOptions {
     pub resume: bool,
     /// Threads; 0 is all cores.
     pub threads: usize,
+    /// Where forward and backward passes of training are computed; everything else is the processor's.
+    pub device: DeviceName,
 }
 
 /// Trains a recipe. `stop` is looked at after every step; `observer` is told what happens.
@@ -71,6 +76,8 @@ fn keep_freed_pages() {
     )));
 }
 
+#[cfg(test)]
+mod device_tests;
 mod distill;
 mod epoch;
 
@@ -85,6 +92,7 @@ struct Run<'a> {
     position: Position,
     resumed: bool,
     resumes: bool,
+    device: Device,
 }
 
 impl<'a> Run<'a> {
@@ -130,6 +138,7 @@ impl<'a> Run<'a> {
             },
             resumed: false,
             resumes: options.resume,
+            device: Device::open(options.device)?,
         };
         if options.resume && run.checkpoint_path().exists() {
             let position = checkpoint::position(&run.checkpoint_path())?;
@@ -149,7 +158,7 @@ impl<'a> Run<'a> {
     }
 
     fn checkpoint_path(&self) -> PathBuf {
-        self.dir.join("last.ckpt")
+        self.dir.join(LAST_CHECKPOINT)
     }
 
     fn train(
@@ -178,12 +187,24 @@ impl<'a> Run<'a> {
         drop(network);
         let mut twin_report = None;
         if let Some(twin) = &self.recipe.twin {
+            self.keep_stages()?;
             let mut net = self.enter(twin, None)?;
             self.restore_once(&mut net)?;
             self.run_phase(&mut net, twin, None, stop, observer)?;
             twin_report = Some(self.test(&net, Target::Real));
         }
         self.finish(twin_report)
+    }
+
+    /// Keeps the last stage's checkpoint beside the twin's, for whoever looks into the trained network.
+    fn keep_stages(&self) -> Result<(), FitError> {
+        if self.position.epoch > 0 {
+            // The newest checkpoint is the twin's already.
+            return Ok(());
+        }
+        let path = self.checkpoint_path();
+        let bytes = std::fs::read(&path).map_err(|source| CheckpointError::Io { path, source })?;
+        Ok(write_whole(&self.dir.join(STAGES_CHECKPOINT), &bytes)?)
     }
 
     fn next_phase(&mut self) {
@@ -202,37 +223,15 @@ impl<'a> Run<'a> {
             }
             None => {
                 let graph = self.graph(stage.kind)?;
-                Ok(Network::new(graph, mode, self.recipe.seed))
+                let mut network = Network::new(graph, mode, self.recipe.seed);
+                network.device = self.device.clone();
+                Ok(network)
             }
         }
     }
 
-    /// The recipe's network over this data; the float twin sees the pixels themselves.
     fn graph(&self, kind: StageKind) -> Result<Graph, RecipeError> {
-        let mut recipe = self.recipe.clone();
-        let is_float = kind == StageKind::Float;
-        if let Some(model) = &mut recipe.model
-            && is_float
-            && model.norm == Norm::Batch
-        {
-            model.output_norm = Norm::None;
-        }
-        let n_inputs = self.feeder.n_inputs(target(kind));
-        let input = match (&self.recipe.model, &self.data.shape[..]) {
-            (None, &[height, width, channels]) if n_inputs % (height * width * channels) == 0 => {
-                Extent {
-                    height,
-                    width,
-                    channels: n_inputs / (height * width),
-                }
-            }
-            _ => Extent::flat(n_inputs),
-        };
-        let input_kind = match is_float {
-            true => ValueKind::Real,
-            false => self.feeder.kind(),
-        };
-        graph::build(&recipe, input, input_kind, self.data.n_classes)
+        network_graph(self.recipe, self.data, &self.feeder, kind)
     }
 
     fn restore_once(&mut self, network: &mut Network) -> Result<(), FitError> {
@@ -259,14 +258,20 @@ impl<'a> Run<'a> {
             epochs: stage.epochs,
             steps,
         });
+        // A finished stage that is resumed has the weights that it ended with.
+        network.set_progress(self.position.epoch as f32 / stage.epochs as f32);
         while self.position.epoch < stage.epochs {
             let mut record = self.run_epoch(network, stage, teacher, stop, observer)?;
-            if self.position.epoch + 1 == stage.epochs && stage.recalibrate > 0 {
+            self.position.epoch += 1;
+            network.set_progress(self.position.epoch as f32 / stage.epochs as f32);
+            network.settle();
+            if self.position.epoch == stage.epochs && stage.recalibrate > 0 {
                 self.recalibrate(network, stage);
             }
             record.val_accuracy = self.validate(network, target(stage.kind));
-            self.position.epoch += 1;
-            let last_stage = phase + 1 == self.recipe.stages.len();
+            // A teacher is a stage of its own and has no bits to export.
+            let last_stage =
+                phase + 1 == self.recipe.stages.len() && stage.kind == StageKind::Bitwise;
             if last_stage && !self.validation.is_empty() {
                 self.keep_best(network, record.val_accuracy)?;
             }
@@ -439,17 +444,46 @@ fn first_greatest<T: PartialOrd>(scores: &[T]) -> usize {
     (0..scores.len()).fold(0, |best, c| if scores[c] > scores[best] { c } else { best })
 }
 
+/// A recipe's network over a data set; the float twin sees the pixels themselves.
+pub(crate) fn network_graph(
+    recipe: &Recipe,
+    data: &Dataset,
+    feeder: &Feeder,
+    kind: StageKind,
+) -> Result<Graph, RecipeError> {
+    let mut shaped = recipe.clone();
+    let is_float = kind == StageKind::Float;
+    if let Some(model) = &mut shaped.model
+        && is_float
+        && model.norm == Norm::Batch
+    {
+        model.output_norm = Norm::None;
+    }
+    let n_inputs = feeder.n_inputs(target(kind));
+    let input = match (&recipe.model, &data.shape[..]) {
+        (None, &[height, width, channels])
+            if n_inputs.is_multiple_of(height * width * channels) =>
+        {
+            Extent {
+                height,
+                width,
+                channels: n_inputs / (height * width),
+            }
+        }
+        _ => Extent::flat(n_inputs),
+    };
+    let input_kind = match is_float {
+        true => ValueKind::Real,
+        false => feeder.kind(),
+    };
+    graph::build(&shaped, input, input_kind, data.n_classes)
+}
+
 /// What a stage's first layer is fed.
-fn target(kind: StageKind) -> Target {
+pub(crate) fn target(kind: StageKind) -> Target {
     match kind {
         StageKind::Compress | StageKind::Real => Target::ScaledCodes,
         StageKind::Bitwise | StageKind::BinaryActivations => Target::Codes,
         StageKind::Float => Target::Real,
     }
-}
-
-fn flex(tensor: burn::tensor::Tensor<2>) -> FlexTensor {
-    tensor
-        .try_into_primitive::<Flex>()
-        .expect("training runs on the Flex backend")
 }

@@ -142,13 +142,23 @@ impl Builder {
     fn layers(&mut self, specs: &[LayerSpec], mut x: usize, at: &str) -> Built {
         for (i, spec) in specs.iter().enumerate() {
             self.at = format!("{at}[{i}]");
-            if self.graph.nodes.len() > MAX_NODES {
-                return self.fail(format!("makes a network of more than {MAX_NODES} steps"));
+            let repeat = match spec {
+                LayerSpec::Conv(conv) | LayerSpec::Separable(conv) => conv.repeat,
+                LayerSpec::Dense(dense) => dense.repeat,
+                LayerSpec::Block(block) => block.repeat,
+                _ => 1,
+            };
+            if !(1..=MAX_NODES).contains(&repeat) {
+                return self.fail(format!(
+                    "has repeat = {repeat}; allowed are 1 to {MAX_NODES}"
+                ));
             }
+            self.check_size()?;
             x = match spec {
                 LayerSpec::Conv(conv) => {
                     let mut conv = conv.clone();
                     for _ in 0..conv.repeat {
+                        self.check_size()?;
                         x = self.conv(&conv, x)?;
                         conv.stride = 1;
                         conv.pool = None;
@@ -158,6 +168,7 @@ impl Builder {
                 LayerSpec::Separable(conv) => {
                     let mut conv = conv.clone();
                     for _ in 0..conv.repeat {
+                        self.check_size()?;
                         x = self.separable(&conv, x)?;
                         conv.stride = 1;
                         conv.pool = None;
@@ -166,6 +177,7 @@ impl Builder {
                 }
                 LayerSpec::Dense(dense) => {
                     for _ in 0..dense.repeat {
+                        self.check_size()?;
                         x = self.dense(dense, x)?;
                     }
                     x
@@ -191,6 +203,13 @@ impl Builder {
             };
         }
         Ok(x)
+    }
+
+    fn check_size(&self) -> Result<(), RecipeError> {
+        if self.graph.nodes.len() > MAX_NODES {
+            return self.fail(format!("makes a network of more than {MAX_NODES} steps"));
+        }
+        Ok(())
     }
 
     pub(super) fn other(&mut self, what: &str) -> String {
@@ -262,7 +281,7 @@ impl Builder {
             NormName::Batch => NodeOp::BatchNorm,
             NormName::Group => {
                 let groups = groups.or(self.defaults.groups_of_norm).unwrap_or(8);
-                if groups == 0 || extent.channels % groups != 0 {
+                if groups == 0 || !extent.channels.is_multiple_of(groups) {
                     return self.fail(format!(
                         "has a group norm of {groups} groups over {} channels, which they do not divide",
                         extent.channels
@@ -289,9 +308,12 @@ impl Builder {
         )
     }
 
-    fn after_product(&mut self, name: &str, mut x: usize, bias: bool, bits: Option<u8>) -> usize {
+    fn after_product(&mut self, name: &str, mut x: usize, bias: bool, bits: Option<u8>) -> Built {
         let extent = self.graph.extent(x);
         if let Some(bits) = bits {
+            if !(1..=8).contains(&bits) {
+                return self.fail("has gradient_bits outside 1 to 8");
+            }
             let op = NodeOp::QuantiseGradient { bits };
             x = self.push(
                 format!("{name}.gradient"),
@@ -305,7 +327,7 @@ impl Builder {
             let op = NodeOp::Bias;
             x = self.push(format!("{name}.bias"), op, vec![x], extent, ValueKind::Real);
         }
-        x
+        Ok(x)
     }
 
     fn dense(&mut self, spec: &DenseSpec, before: usize) -> Built {
@@ -336,7 +358,7 @@ impl Builder {
             to,
             ValueKind::Real,
         );
-        x = self.after_product(&name, x, spec.bias, spec.gradient_bits);
+        x = self.after_product(&name, x, spec.bias, spec.gradient_bits)?;
         let norm = spec.norm.or(self.defaults.norm).unwrap_or(NormName::None);
         x = self.norm(&format!("{name}.norm"), x, norm, None)?;
         let unit = if spec.units.is_none() && spec.unit.is_none() {
@@ -395,7 +417,7 @@ impl Builder {
     }
 
     fn window(&self, spec: &ConvSpec) -> Window {
-        let reach = spec.dilation * (spec.kernel.saturating_sub(1));
+        let reach = spec.dilation.saturating_mul(spec.kernel.saturating_sub(1));
         let pad = spec.pad.unwrap_or(reach / 2);
         Window {
             kernel: [spec.kernel; 2],
@@ -423,7 +445,13 @@ impl Builder {
                 k = spec.kernel
             ));
         };
-        if !from.channels.is_multiple_of(spec.groups) || spec.channels % spec.groups != 0 {
+        if height.max(width) > MAX_WIDTH {
+            return self.fail(format!(
+                "has a result of {height} by {width} positions; allowed are {MAX_WIDTH} each way"
+            ));
+        }
+        if !from.channels.is_multiple_of(spec.groups) || !spec.channels.is_multiple_of(spec.groups)
+        {
             return self.fail(format!(
                 "has {} groups, which do not divide both its input of {from} and its {} channels",
                 spec.groups, spec.channels
@@ -485,7 +513,7 @@ impl Builder {
             to,
             ValueKind::Real,
         );
-        x = self.after_product(&name, x, spec.bias, spec.gradient_bits);
+        x = self.after_product(&name, x, spec.bias, spec.gradient_bits)?;
         if spec.scale_map {
             if quantised == before || spec.groups != 1 {
                 return self.fail(

@@ -2,6 +2,7 @@
 
 use super::build::{Builder, Built, square};
 use super::*;
+use crate::recipe::MAX_WIDTH;
 use crate::recipe::layers::{PoolSpec, ShortcutName, WeightName};
 
 impl Builder {
@@ -124,6 +125,11 @@ impl Builder {
                 window.kernel[0], window.kernel[1]
             ));
         };
+        if height.max(width) > MAX_WIDTH {
+            return self.fail(format!(
+                "has a result of {height} by {width} positions; allowed are {MAX_WIDTH} each way"
+            ));
+        }
         let to = Extent {
             height,
             width,

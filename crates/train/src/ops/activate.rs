@@ -181,6 +181,13 @@ pub fn unit_values(x: &[f32], unit: Unit) -> Vec<f32> {
     dropped_values(x, unit, Dropout::NONE)
 }
 
+/// What stands in for the derivative of `unit` at each of `x`, without dropout.
+pub fn unit_derivative(x: &[f32], unit: Unit) -> Vec<f32> {
+    let mut derivative = vec![1.0; x.len()];
+    multiply_by_derivative(&mut derivative, x, unit, Dropout::NONE);
+    derivative
+}
+
 /// Sets dropped elements to 0.
 pub fn drop_in_place(x: &mut FlexTensor, dropout: Dropout) {
     if dropout.rate == 0.0 {

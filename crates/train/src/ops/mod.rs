@@ -14,7 +14,9 @@ mod pool;
 mod product;
 mod units;
 
-pub use activate::{Dropout, Estimator, Unit, activate, drop_in_place, scheduled, unit_values};
+pub use activate::{
+    Dropout, Estimator, Unit, activate, drop_in_place, scheduled, unit_derivative, unit_values,
+};
 pub use bias::add_bias;
 pub use dense::Operand;
 pub use norm::{BatchStats, batch_norm, group_norm};
@@ -32,7 +34,32 @@ use burn::tensor::{Tensor, TensorData};
 
 /// The autodiff handle of a tensor on the Flex backend, or `None` on another backend.
 fn flex_handle<const D: usize>(tensor: &Tensor<D>) -> Option<FloatTensor<Autodiff<Flex>>> {
+    if !are_fused() {
+        return None;
+    }
     tensor.clone().try_into_primitive::<Autodiff<Flex>>().ok()
+}
+
+/// Whether Flex tensors are computed with by the custom operations: always, but for tests of the composites.
+pub(crate) fn are_fused() -> bool {
+    #[cfg(test)]
+    return !COMPOSITES_ONLY.get();
+    #[cfg(not(test))]
+    true
+}
+
+#[cfg(test)]
+thread_local! {
+    static COMPOSITES_ONLY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Runs `f` with the composites of Burn's operations, as on a GPU, for graphs built on this thread.
+#[cfg(test)]
+pub(crate) fn with_composites<T>(f: impl FnOnce() -> T) -> T {
+    COMPOSITES_ONLY.set(true);
+    let out = f();
+    COMPOSITES_ONLY.set(false);
+    out
 }
 
 /// The values of a contiguous Flex tensor.
@@ -48,7 +75,7 @@ pub fn flex_tensor(values: Vec<f32>, n_rows: usize, n_cols: usize) -> FlexTensor
 }
 
 /// Contiguous copy if the tensor is a view, the tensor itself if not.
-fn contiguous(tensor: FlexTensor) -> FlexTensor {
+pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
     if tensor.as_slice::<f32>().is_some() {
         tensor
     } else {

@@ -88,36 +88,33 @@ fn normalised(x: &[f32], mean: &[f32], scale: &[f32], beta: &[f32], cols: usize)
     out
 }
 
-/// Two passes, so that a large mean does not swallow the variance.
+/// One pass over the differences to one of the rows, so that a large mean does not swallow the variance.
 fn statistics(x: &[f32], rows: usize, cols: usize) -> BatchStats {
     let n = 1.0 / rows as f32;
-    let mut mean = sum_row_groups(rows, cols, |start, end, sums| {
+    // A pixel in the middle: those at a border see padding and lie far from the mean.
+    let first = &x[rows / 2 * cols..][..cols];
+    let sums = sum_row_groups(rows, 2 * cols, |start, end, sums| {
+        let (sum, squares) = sums.split_at_mut(cols);
         vectorized(
             #[inline(always)]
             || {
                 for row in x[start * cols..end * cols].chunks_exact(cols) {
-                    for (s, v) in sums.iter_mut().zip(row) {
-                        *s += v;
+                    for c in 0..cols {
+                        let d = row[c] - first[c];
+                        sum[c] += d;
+                        squares[c] += d * d;
                     }
                 }
             },
         );
     });
-    mean.iter_mut().for_each(|m| *m *= n);
-    let mut var = sum_row_groups(rows, cols, |start, end, sums| {
-        vectorized(
-            #[inline(always)]
-            || {
-                for row in x[start * cols..end * cols].chunks_exact(cols) {
-                    for ((s, v), m) in sums.iter_mut().zip(row).zip(&mean) {
-                        let d = v - m;
-                        *s += d * d;
-                    }
-                }
-            },
-        );
-    });
-    var.iter_mut().for_each(|v| *v *= n);
+    let (sum, squares) = sums.split_at(cols);
+    let mean = sum.iter().zip(first).map(|(s, x)| x + s * n).collect();
+    let var = sum
+        .iter()
+        .zip(squares)
+        .map(|(s, q)| (q * n - (s * n) * (s * n)).max(0.0))
+        .collect();
     BatchStats { mean, var }
 }
 

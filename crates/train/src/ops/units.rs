@@ -1,13 +1,14 @@
 //! PReLU, DoReFa's gradient quantiser and XNOR-Net's scale map over `[batch * positions, channels]`.
 
-use burn::backend::Flex;
 use burn::backend::autodiff::Autodiff;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
-use burn::tensor::Tensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Flex, TensorMetadata};
+use burn::tensor::{Tensor, TensorData, read_sync};
 use onebit_model::program::Window;
 use rayon::prelude::*;
 
@@ -113,37 +114,56 @@ impl Backward<Flex, 2> for Prelu {
 ///
 /// `x: [batch * rows_per_example, channels]`.
 pub fn quantise_gradient(x: Tensor<2>, bits: u8, rows_per_example: usize, seed: u32) -> Tensor<2> {
-    let Some(handle) = flex_handle(&x) else {
-        // Without access to the gradient there is nothing to round; the forward pass is the same.
-        return x;
-    };
-    let (x, node) = handle.into_parts();
     let args = (bits, rows_per_example, seed);
-    let out = match QuantiseGradient
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    if let Ok(handle) = x
+        .clone()
+        .try_into_primitive::<Autodiff<burn::backend::Cube>>()
+    {
+        let out = with_quantised_gradient(handle, args);
+        return Tensor::from_primitive::<Autodiff<burn::backend::Cube>>(out);
+    }
+    let handle = x
+        .try_into_primitive::<Autodiff<Flex>>()
+        .expect("graphs are made on one of this build's backends");
+    Tensor::from_primitive::<Autodiff<Flex>>(with_quantised_gradient(handle, args))
+}
+
+fn with_quantised_gradient<B: Backend>(
+    x: FloatTensor<Autodiff<B>>,
+    args: (u8, usize, u32),
+) -> FloatTensor<Autodiff<B>> {
+    let (x, node) = x.into_parts();
+    match QuantiseGradient
         .prepare::<NoCheckpointing>([node])
         .compute_bound()
         .stateful()
     {
         OpsKind::Tracked(prep) => prep.finish(args, x),
         OpsKind::UnTracked(prep) => prep.finish(x),
-    };
-    Tensor::from_primitive::<Autodiff<Flex>>(out)
+    }
 }
 
 #[derive(Debug)]
 struct QuantiseGradient;
 
-impl Backward<Flex, 1> for QuantiseGradient {
+impl<B: Backend> Backward<B, 1> for QuantiseGradient {
     type State = (u8, usize, u32);
 
+    /// Rounds on the host, which draws the noise: on every device the same.
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (bits, rows, seed) = ops.state;
         let [node] = ops.parents;
-        let mut g = contiguous(grads.consume::<Flex>(&ops.node));
-        let (_, cols) = dims(&g);
+        let g = grads.consume::<B>(&ops.node);
         if let Some(node) = node {
-            round_gradient(g.storage_mut::<f32>(), rows * cols, bits, seed);
-            grads.register::<Flex>(node.id, g);
+            let (device, shape) = (g.device(), g.shape());
+            let mut values: Vec<f32> = read_sync(B::float_into_data(g))
+                .expect("a device that fails ends the run where its scores are read")
+                .try_into_vec_as()
+                .expect("floats convert to f32");
+            round_gradient(&mut values, rows * shape[1], bits, seed);
+            let g = B::float_from_data(TensorData::new(values, shape), &device);
+            grads.register::<B>(node.id, g);
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+mod check;
 pub mod layers;
 pub mod optimizer;
 pub mod overrides;
@@ -455,6 +456,9 @@ impl Recipe {
         }
         for (i, stage) in self.stages.iter().enumerate() {
             stage.check(&format!("stage[{i}]"))?;
+            if self.model.is_none() {
+                stage.check_for_layers(&format!("stage[{i}]"))?;
+            }
         }
         if self
             .stages
@@ -473,7 +477,12 @@ impl Recipe {
             Some(teacher) if teacher.stage.kind != StageKind::Float => {
                 return bad("teacher.stage.kind", "must be \"float\"");
             }
-            Some(teacher) => teacher.stage.check("teacher.stage")?,
+            Some(teacher) => {
+                teacher.stage.check("teacher.stage")?;
+                if self.model.is_none() || !teacher.layers.is_empty() {
+                    teacher.stage.check_for_layers("teacher.stage")?;
+                }
+            }
             None if self.stages.iter().any(|stage| stage.distill.is_some()) => {
                 return bad(
                     "teacher",
@@ -484,167 +493,13 @@ impl Recipe {
         }
         match &self.twin {
             Some(twin) if twin.kind != StageKind::Float => bad("twin.kind", "must be \"float\""),
+            Some(twin) if self.model.is_none() => {
+                twin.check("twin")?;
+                twin.check_for_layers("twin")
+            }
             Some(twin) => twin.check("twin"),
             None => Ok(()),
         }
-    }
-}
-
-impl Model {
-    fn check(&self) -> Result<(), RecipeError> {
-        if self.hidden.len() > MAX_LAYERS {
-            return bad("model.hidden", format!("has more than {MAX_LAYERS} layers"));
-        }
-        if self.hidden.iter().any(|&w| w == 0 || w > MAX_WIDTH) {
-            return bad(
-                "model.hidden",
-                format!("has a layer outside 1..={MAX_WIDTH} units"),
-            );
-        }
-        Ok(())
-    }
-}
-
-impl Input {
-    /// Whether the first layers read pixels scaled to `[-1, 1]`.
-    pub fn normalises(&self) -> bool {
-        matches!(self, Input::Levels { normalise: true })
-    }
-
-    /// Whether several bits per pixel count as 0 and 1.
-    pub fn has_zero_one_planes(&self) -> bool {
-        matches!(
-            self,
-            Input::FixedPoint {
-                values: BitValues::ZeroOne,
-                ..
-            }
-        )
-    }
-
-    fn check(&self) -> Result<(), RecipeError> {
-        match self {
-            Input::FixedPoint { bits, .. } if !(1..=8).contains(bits) => {
-                bad("input.bits", "must be 1 to 8")
-            }
-            Input::Thermometer { cuts } | Input::ChannelThermometer { cuts }
-                if cuts.is_empty() || !cuts.is_sorted_by(|a, b| a < b) =>
-            {
-                bad("input.cuts", "must be ascending and not empty")
-            }
-            Input::Quantiles { levels } if !(1..=64).contains(levels) => {
-                bad("input.levels", "must be 1 to 64")
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Stage {
-    /// Learning rate at `progress` in `[0, 1]`.
-    pub fn lr_at(&self, progress: f32) -> f32 {
-        let epoch = progress * self.epochs as f32;
-        if epoch < self.warmup {
-            return self.lr * epoch / self.warmup;
-        }
-        match self.schedule {
-            Schedule::Constant => self.lr,
-            Schedule::Linear => self.lr + (self.lr_end - self.lr) * progress,
-            Schedule::Step => {
-                let passed = self.steps.iter().filter(|&&at| epoch >= at as f32).count();
-                self.lr * self.step_factor.powi(passed as i32)
-            }
-            Schedule::Cosine => {
-                self.lr_end
-                    + (self.lr - self.lr_end)
-                        * 0.5
-                        * (1.0 + (std::f32::consts::PI * progress).cos())
-            }
-            Schedule::Exponential => self.lr * (self.lr_end / self.lr).powf(progress),
-        }
-    }
-
-    fn check(&self, at: &str) -> Result<(), RecipeError> {
-        let key = |name: &str| format!("{at}.{name}");
-        let unit = |v: f32| (0.0..1.0).contains(&v);
-        let positive = |v: f32| v.is_finite() && v > 0.0;
-        if self.epochs == 0 {
-            return bad(key("epochs"), "must be at least 1");
-        }
-        if self.batch < 2 || self.batch > 65_536 {
-            return bad(key("batch"), "must be 2 to 65536");
-        }
-        if !positive(self.lr) {
-            return bad(key("lr"), "must be a positive number");
-        }
-        if !(self.lr_end.is_finite() && self.lr_end >= 0.0) {
-            return bad(key("lr_end"), "must be a number of at least 0");
-        }
-        if self.schedule == Schedule::Exponential && self.lr_end == 0.0 {
-            return bad(
-                key("lr_end"),
-                "must be positive for schedule = \"exponential\"",
-            );
-        }
-        for (name, value) in [("temperature", self.temperature), ("clip", self.clip)] {
-            if !positive(value) {
-                return bad(key(name), "must be a positive number");
-            }
-        }
-        if !(self.latent_clip.is_finite() && self.latent_clip >= 0.0) {
-            return bad(key("latent_clip"), "must be a number of at least 0");
-        }
-        self.optimizer.check(&key("optimizer"))?;
-        for (i, group) in self.groups.iter().enumerate() {
-            group.check(&format!("{at}.group[{i}]"))?;
-        }
-        if !(self.warmup.is_finite() && (0.0..=self.epochs as f32).contains(&self.warmup)) {
-            return bad(key("warmup"), "must be 0 to `epochs`");
-        }
-        if !positive(self.step_factor) {
-            return bad(key("step_factor"), "must be a positive number");
-        }
-        for (name, value) in [
-            ("label_smoothing", self.label_smoothing),
-            ("sparsity", self.sparsity),
-            ("dropout_input", self.dropout_input),
-            ("dropout_hidden", self.dropout_hidden),
-        ] {
-            if !unit(value) {
-                return bad(
-                    key(name),
-                    format!("is {value}, must be at least 0 and below 1"),
-                );
-            }
-        }
-        if let Some(distill) = &self.distill {
-            let numbers = [
-                ("labels", distill.labels),
-                ("weight", distill.weight),
-                ("attention", distill.attention),
-            ];
-            for (name, value) in numbers {
-                if !(value.is_finite() && value >= 0.0) {
-                    return bad(
-                        key(&format!("distill.{name}")),
-                        "must be a number of at least 0",
-                    );
-                }
-            }
-            if !positive(distill.temperature) {
-                return bad(key("distill.temperature"), "must be a positive number");
-            }
-        }
-        if !(0.0..=45.0).contains(&self.augment_rotate) {
-            return bad(key("augment_rotate"), "must be 0 to 45 degrees");
-        }
-        if !(0.0..=0.5).contains(&self.augment_scale) {
-            return bad(key("augment_scale"), "must be 0 to 0.5");
-        }
-        if self.augment_shift > 16 {
-            return bad(key("augment_shift"), "must be 0 to 16");
-        }
-        Ok(())
     }
 }
 
@@ -656,89 +511,4 @@ fn bad<T>(key: impl Into<String>, problem: impl Into<String>) -> Result<T, Recip
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = r#"
-name = "t"
-data = "digits"
-[input]
-encoding = "sign"
-at = 128
-[model]
-hidden = [32]
-norm = "batch"
-[[stage]]
-kind = "bitwise"
-epochs = 2
-batch = 16
-lr = 0.01
-"#;
-
-    fn error(text: &str) -> String {
-        Recipe::parse(text)
-            .expect_err("must be refused")
-            .to_string()
-    }
-
-    #[test]
-    fn a_recipe_round_trips_through_toml() {
-        let recipe = Recipe::parse(GOOD).unwrap();
-        assert_eq!(Recipe::parse(&recipe.to_toml()).unwrap(), recipe);
-    }
-
-    #[test]
-    fn each_bad_key_is_named() {
-        let cases = [
-            (GOOD.replace("epochs = 2", "epochs = 2\nepoch = 3"), "epoch"),
-            (GOOD.replace("at = 128", "at = 128\nbits = 3"), "bits"),
-            (
-                GOOD.replace("\"sign\"", "\"fixed-point\"")
-                    .replace("at = 128", "bits = 2\nvalues = \"zero-one\""),
-                "input.values",
-            ),
-            (GOOD.replace("[32]", "[0]"), "model.hidden"),
-            (GOOD.replace("[32]", "[99999999]"), "model.hidden"),
-            (GOOD.replace("epochs = 2", "epochs = 0"), "stage[0].epochs"),
-            (GOOD.replace("lr = 0.01", "lr = nan"), "stage[0].lr"),
-            (
-                GOOD.replace("lr = 0.01", "lr = 0.1\nsparsity = 1.0"),
-                "stage[0].sparsity",
-            ),
-            (
-                GOOD.replace("lr = 0.01", "lr = 0.1\nsparsity = -0.1"),
-                "stage[0].sparsity",
-            ),
-            (
-                GOOD.replace("lr = 0.01", "lr = 0.1\ndropout_hidden = nan"),
-                "stage[0].dropout_hidden",
-            ),
-            (GOOD.replace("\"bitwise\"", "\"compress\""), "stage"),
-            (GOOD.replace("name = \"t\"", "name = \"../t\""), "name"),
-            (
-                GOOD.replace("\"sign\"", "\"thermometer\"")
-                    .replace("at = 128", "cuts = [3, 2]"),
-                "input.cuts",
-            ),
-        ];
-        for (text, key) in cases {
-            assert!(
-                error(&text).contains(key),
-                "{key} is not named in: {}",
-                error(&text)
-            );
-        }
-    }
-
-    #[test]
-    fn schedules_start_and_end_where_they_say() {
-        let mut stage = Recipe::parse(GOOD).unwrap().stages.remove(0);
-        stage.lr_end = 1e-4;
-        for schedule in [Schedule::Cosine, Schedule::Exponential] {
-            stage.schedule = schedule;
-            assert!((stage.lr_at(0.0) - 0.01).abs() < 1e-8);
-            assert!((stage.lr_at(1.0) - 1e-4).abs() < 1e-8);
-            assert!(stage.lr_at(0.4) > stage.lr_at(0.6));
-        }
-    }
-}
+mod tests;

@@ -140,6 +140,14 @@ impl GroupSpec {
             return bad(format!("{at}.lr_factor"), "must be a number of at least 0");
         }
         match &self.optimizer {
+            Some(optimizer)
+                if optimizer.rule == RuleName::Bop && self.matches != Match::BinaryWeights =>
+            {
+                bad(
+                    format!("{at}.optimizer.rule"),
+                    "\"bop\" needs match = \"binary-weights\"",
+                )
+            }
             Some(optimizer) => optimizer.check(&format!("{at}.optimizer")),
             None => Ok(()),
         }

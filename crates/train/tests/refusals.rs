@@ -1,0 +1,384 @@
+//! Recipes that are refused: what the message names, and that nothing is trained before it.
+
+mod common;
+
+use common::{images, run_and_count};
+use onebit_train::recipe::Recipe;
+
+const GOOD: &str = r#"name = "g"
+data = "x"
+validation = 8
+[input]
+encoding = "sign"
+at = 128
+[defaults]
+norm = "batch"
+[[layer]]
+kind = "conv"
+channels = 4
+[[layer]]
+kind = "conv"
+channels = 8
+input = "sign"
+[[layer]]
+kind = "dense"
+[[stage]]
+kind = "bitwise"
+epochs = 1
+batch = 8
+lr = 0.01
+"#;
+
+/// The message that refuses the recipe over images `[8, 8, 3]` of three classes; nothing may be trained.
+fn refusal(text: &str) -> String {
+    let recipe = match Recipe::parse(text) {
+        Ok(recipe) => recipe,
+        Err(error) => return error.to_string(),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (result, n_steps) = run_and_count(&recipe, &images([8, 8, 3], 2), dir.path());
+    assert_eq!(n_steps, 0, "trained before it was refused:\n{text}");
+    match result {
+        Ok(_) => panic!("not refused:\n{text}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn assert_names(text: &str, words: &[&str]) {
+    let message = refusal(text);
+    for word in words {
+        assert!(
+            message.contains(word),
+            "`{word}` is not in: {message}\n{text}"
+        );
+    }
+}
+
+#[test]
+fn the_good_recipe_is_good() {
+    let recipe = Recipe::parse(GOOD).unwrap();
+    assert_eq!(Recipe::parse(&recipe.to_toml()).unwrap(), recipe);
+    let dir = tempfile::tempdir().unwrap();
+    let (result, n_steps) = run_and_count(&recipe, &images([8, 8, 3], 2), dir.path());
+    assert!(result.is_ok() && n_steps == 4);
+}
+
+/// A replacement in the good recipe, and what the message must name.
+type BadCase<'a> = (&'a str, &'a str, &'a [&'a str]);
+
+fn assert_all(cases: &[BadCase<'_>]) {
+    for (from, to, words) in cases {
+        assert!(GOOD.contains(from), "{from}");
+        assert_names(&GOOD.replacen(from, to, 1), words);
+    }
+}
+
+const MISFITS: &[BadCase<'_>] = &[
+    (
+        "channels = 8",
+        "channels = 8\nkernel = 11\npad = 1",
+        &["layer[1]", "11 by 11", "[8, 8, 4]"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\ngroups = 3",
+        &["layer[1]", "3 groups", "[8, 8, 4]"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\npool = 9",
+        &["layer[1]", "9 by 9", "[8, 8, 8]"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\nshortcut = \"duplicate\"\nkernel = 4\npad = 0",
+        &["layer[1]", "[8, 8, 4]", "[5, 5, 8]"],
+    ),
+    (
+        "channels = 8",
+        "channels = 6\nshortcut = \"duplicate\"",
+        &["layer[1]", "[8, 8, 4]", "[8, 8, 6]", "conv"],
+    ),
+    (
+        "channels = 8",
+        "channels = 6\nnorm = \"group\"",
+        &["layer[1]", "8 groups", "6 channels"],
+    ),
+    (
+        "kind = \"dense\"",
+        "kind = \"dense\"\nunits = 4",
+        &["layer", "[1, 1, 4]", "3 classes"],
+    ),
+    (
+        "kind = \"dense\"",
+        "kind = \"max-pool\"\nsize = 2",
+        &["layer", "[4, 4, 8]", "3 classes"],
+    ),
+    (
+        "kind = \"dense\"",
+        "kind = \"max-pool\"\nsize = 2\npad = 2",
+        &["layer[2]", "pad smaller"],
+    ),
+    (
+        "kind = \"dense\"",
+        "kind = \"avg-pool\"\nsize = 0",
+        &["layer[2]", "size"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\nkernel = 9223372036854775807\ndilation = 3",
+        &["layer[1]", "[8, 8, 4]"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\npad = 9223372036854775",
+        &["layer[1]", "positions"],
+    ),
+    (
+        "kind = \"dense\"",
+        "kind = \"avg-pool\"\nsize = 70000\npad = 69999\nstride = 1",
+        &["layer[2]", "positions"],
+    ),
+    (
+        "[[layer]]\nkind = \"conv\"\nchannels = 8",
+        "[[layer]]\nkind = \"block\"\nrepeat = 2\nlayers = [{ kind = \"max-pool\", size = 3 }, { kind = \"conv\", channels = 4, kernel = 4, pad = 0 }]\n[[layer]]\nkind = \"conv\"\nchannels = 8",
+        &["layer[1].layers[1]", "4 by 4", "[2, 2, 4]"],
+    ),
+];
+
+#[test]
+fn layers_that_do_not_fit_are_named_with_their_shapes() {
+    assert_all(MISFITS);
+}
+
+const NOT_LOWERABLE: &[BadCase<'_>] = &[
+    (
+        "channels = 4",
+        "channels = 4\nshortcut = \"duplicate\"",
+        &["layer[0]", "bits"],
+    ),
+    (
+        "channels = 4",
+        "channels = 4\ninput = \"heaviside\"",
+        &["layer[0]", "codes"],
+    ),
+    (
+        "channels = 4",
+        "channels = 4\nscale_map = true",
+        &["layer[0]", "scale_map"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\ngroups = 2\nscale_map = true",
+        &["layer[1]", "one group"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\nweights = { form = \"abc\", scale = \"mean\" }",
+        &["layer[1]", "weights.scale"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\nweights = { form = \"sign\", bits = 2 }",
+        &["layer[1]", "weights.bits"],
+    ),
+    (
+        "input = \"sign\"",
+        "input = { form = \"sign\", bits = 2 }",
+        &["layer[1]", "input.bits"],
+    ),
+    (
+        "input = \"sign\"",
+        "input = \"heaviside\"\npad_value = -1",
+        &["layer[1]", "pad_value", "0 to 1"],
+    ),
+    (
+        "input = \"sign\"",
+        "input = \"sign\"\npad_value = 2",
+        &["layer[1]", "pad_value"],
+    ),
+    (
+        "[[layer]]\nkind = \"conv\"\nchannels = 4",
+        "[[layer]]\nkind = \"norm\"\nnorm = \"group\"\ngroups = 3\n[[layer]]\nkind = \"conv\"\nchannels = 4",
+        &["layer", "norm1"],
+    ),
+    (
+        "encoding = \"sign\"\nat = 128",
+        "encoding = \"thermometer\"\ncuts = [9]",
+        &["layer", "conv1"],
+    ),
+    (
+        "kind = \"bitwise\"",
+        "kind = \"bitwise\"\ndropout_hidden = 0.1",
+        &["stage[0].dropout_hidden", "[model]"],
+    ),
+    (
+        "kind = \"bitwise\"",
+        "kind = \"bitwise\"\ndropout_input = 0.1",
+        &["stage[0].dropout_input", "[model]"],
+    ),
+    (
+        "kind = \"bitwise\"",
+        "kind = \"bitwise\"\nsparsity = 0.1",
+        &["stage[0].sparsity", "ternary"],
+    ),
+    (
+        "kind = \"bitwise\"",
+        "kind = \"bitwise\"\noptimizer = { rule = \"bop\" }",
+        &["stage[0].optimizer.rule", "binary-weights"],
+    ),
+    (
+        "kind = \"bitwise\"",
+        "kind = \"bitwise\"\ndistill = {}",
+        &["teacher", "missing"],
+    ),
+    (
+        "lr = 0.01",
+        "lr = 0.01\n[[stage.group]]\nmatch = \"vectors\"\noptimizer = { rule = \"bop\" }",
+        &["stage[0].group[0].optimizer.rule", "binary-weights"],
+    ),
+    (
+        "lr = 0.01",
+        "lr = 0.01\n[twin]\nkind = \"real\"\nepochs = 1\nbatch = 8\nlr = 0.1",
+        &["twin.kind", "float"],
+    ),
+    (
+        "lr = 0.01",
+        "lr = 0.01\n[model]\nhidden = []\nnorm = \"none\"",
+        &["model", "exclude"],
+    ),
+    (
+        "lr = 0.01",
+        "lr = 0.01\ndistill = {}\n[teacher]\n[teacher.stage]\nkind = \"float\"\nepochs = 1\nbatch = 8\nlr = 0.1\n[[teacher.layer]]\nkind = \"dense\"\nunits = 2",
+        &["teacher.layer", "3 classes"],
+    ),
+];
+
+#[test]
+fn combinations_that_cannot_be_lowered_name_their_layer() {
+    assert_all(NOT_LOWERABLE);
+}
+
+const OUT_OF_RANGE: &[BadCase<'_>] = &[
+    ("channels = 8", "channels = 0", &["layer[1]", "1 to 65536"]),
+    (
+        "channels = 8",
+        "channels = 8\nstride = 0",
+        &["layer[1]", "stride"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\nrepeat = 0",
+        &["layer[1]", "repeat = 0"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\nrepeat = 9223372036854775807",
+        &["layer[1]", "repeat"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\nrepeat = 4000",
+        &["layer[1]", "4096 steps"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\ngradient_bits = 0",
+        &["layer[1]", "gradient_bits"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\ngradient_bits = 200",
+        &["layer[1]", "gradient_bits"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\nweights = { form = \"dorefa\", bits = 9 }",
+        &["layer[1]", "weights.bits"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\nweights = { form = \"abc\", bases = 0 }",
+        &["layer[1]", "weights.bases"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\nweights = { form = \"ternary\", sparsity = 1.0 }",
+        &["layer[1]", "weights.sparsity"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\nweights = { form = \"sign\", clip = -1.0 }",
+        &["layer[1]", "weights.clip"],
+    ),
+    (
+        "input = \"sign\"",
+        "input = { form = \"dorefa\", bits = 0 }",
+        &["layer[1]", "input.bits"],
+    ),
+    (
+        "input = \"sign\"",
+        "input = { form = \"sign\", clip = 0.0 }",
+        &["layer[1]", "input.clip"],
+    ),
+    ("channels = 8", "chanels = 8", &["chanels"]),
+    (
+        "channels = 8",
+        "channels = 8\nweights = \"bipolar\"",
+        &["bipolar", "sign"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\nweights = { form = \"sign\", scales = \"mean\" }",
+        &["scales"],
+    ),
+    (
+        "input = \"sign\"",
+        "input = { form = \"sign\", estimator = \"st\" }",
+        &["st", "clipped"],
+    ),
+    ("kind = \"dense\"", "kind = \"dens\"", &["dens", "dense"]),
+    (
+        "kind = \"dense\"",
+        "kind = \"global-avg-pool\"\nsize = 2",
+        &["size"],
+    ),
+    ("norm = \"batch\"", "norms = \"batch\"", &["norms"]),
+    ("lr = 0.01", "lr = 0.01\nwarmup = 2.0", &["stage[0].warmup"]),
+    (
+        "lr = 0.01",
+        "lr = 0.01\nlabel_smoothing = 1.0",
+        &["stage[0].label_smoothing"],
+    ),
+    (
+        "lr = 0.01",
+        "lr = 0.01\nstep_factor = 0.0",
+        &["stage[0].step_factor"],
+    ),
+    (
+        "lr = 0.01",
+        "lr = 0.01\noptimizer = { beta2 = 1.0 }",
+        &["stage[0].optimizer.beta2"],
+    ),
+    (
+        "lr = 0.01",
+        "lr = 0.01\noptimizer = { clip_share = -0.1 }",
+        &["stage[0].optimizer.clip_share"],
+    ),
+    (
+        "lr = 0.01",
+        "lr = 0.01\ndistill = { temperature = 0.0 }",
+        &["stage[0].distill.temperature"],
+    ),
+    (
+        "lr = 0.01",
+        "lr = 0.01\n[[stage.group]]\nmatch = \"vectors\"\nlr_factor = inf",
+        &["stage[0].group[0].lr_factor"],
+    ),
+    ("at = 128", "at = 300", &["300"]),
+];
+
+#[test]
+fn numbers_out_of_range_and_unknown_keys_are_named() {
+    assert_all(OUT_OF_RANGE);
+}

@@ -1,0 +1,327 @@
+//! Stages, one after the other: what is handed over, what a resumed run repeats, and when a run stops.
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use common::{feeder, images, network, options, run, run_and_count, trained};
+use onebit_data::{Dataset, split_validation};
+use onebit_train::checkpoint;
+use onebit_train::encode::{Augment, Target};
+use onebit_train::fit::{EpochRecord, Event, FitError, Outcome, fit};
+use onebit_train::mode::Mode;
+use onebit_train::network::Role;
+use onebit_train::recipe::{Recipe, StageKind};
+
+const HEAD: &str = "name = \"s\"\ndata = \"x\"\nvalidation = 8\nseed = 9\n[input]\nencoding = \"levels\"\nnormalise = true\n";
+const LAYERS: &str = "[[layer]]\nkind = \"conv\"\nchannels = 4\nweights = \"real\"\n\
+    [[layer]]\nkind = \"conv\"\nchannels = 4\nstride = 2\n\
+    [[layer]]\nkind = \"conv\"\nchannels = 4\n\
+    [[layer]]\nkind = \"dense\"\nnorm = \"none\"\n";
+const REAL: &str = "[[stage]]\nkind = \"real\"\nepochs = 2\nbatch = 8\nlr = 0.01\n";
+const MIDDLE: &str = "[[stage]]\nkind = \"binary-activations\"\nepochs = 2\nbatch = 8\nlr = 0.01\n";
+const BITWISE: &str = "[[stage]]\nkind = \"bitwise\"\nepochs = 3\nbatch = 8\nlr = 0.01\n";
+
+fn recipe(defaults: &str, stages: &str) -> Recipe {
+    let text = format!("{HEAD}[defaults]\nnorm = \"batch\"\n{defaults}\n{LAYERS}{stages}");
+    Recipe::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+fn history(outcome: &Outcome) -> Vec<EpochRecord> {
+    let timeless = |record: &EpochRecord| EpochRecord {
+        seconds: 0.0,
+        ..record.clone()
+    };
+    outcome.history.iter().map(timeless).collect()
+}
+
+/// Stops a run once in the first and once in the second epoch of every phase, its teacher's included, and goes on.
+fn stopped_and_resumed(recipe: &Recipe, data: &Dataset) -> (Outcome, usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut stops = Vec::new();
+    loop {
+        let stop = AtomicBool::new(false);
+        let mut at = (StageKind::Real, 0);
+        let result = fit(
+            recipe,
+            data,
+            &options(dir.path()),
+            &stop,
+            &mut |event| match event {
+                Event::Phase { kind, phase, .. } => at = (kind, phase),
+                Event::Step { epoch, step, .. } => {
+                    let here = (at, epoch);
+                    if step == 2 && epoch <= 2 && !stops.contains(&here) {
+                        stops.push(here);
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                }
+                Event::Epoch(_) => {}
+            },
+        );
+        match result {
+            Err(FitError::Stopped { .. }) => {}
+            other => return (other.unwrap(), stops.len()),
+        }
+    }
+}
+
+fn assert_resumes(recipe: &Recipe, n_phases: usize) {
+    let data = images([6, 6, 2], 7);
+    let whole = tempfile::tempdir().unwrap();
+    let expected = run(recipe, &data, whole.path()).unwrap();
+    let (found, n_stops) = stopped_and_resumed(recipe, &data);
+    assert_eq!(n_stops, 2 * n_phases);
+    assert_eq!(found.net, expected.net);
+    assert_eq!((&found.test, &found.twin), (&expected.test, &expected.twin));
+    assert_eq!(history(&found), history(&expected));
+    // A run that is resumed when it is finished gives its result again.
+    let (again, n_steps) = run_and_count(recipe, &data, whole.path());
+    assert_eq!((again.unwrap().net, n_steps), (expected.net, 0));
+}
+
+#[test]
+fn three_stages_resume_to_the_same_net() {
+    let bitwise =
+        format!("{BITWISE}label_smoothing = 0.1\nrecalibrate = 2\nestimator = \"reste\"\n");
+    let twin = "[twin]\nkind = \"float\"\nepochs = 2\nbatch = 8\nlr = 0.01\n";
+    let recipe = recipe(
+        "weights = { form = \"sign\", scale = \"learned\" }\ninput = \"rsign\"\nunit = \"rprelu\"",
+        &format!("{REAL}{MIDDLE}{bitwise}{twin}"),
+    );
+    assert_resumes(&recipe, 4);
+}
+
+#[test]
+fn drawn_and_scheduled_weights_resume_to_the_same_net() {
+    for (weights, input) in [
+        ("{ form = \"stochastic\", scale = \"mean\" }", "stochastic"),
+        (
+            "{ form = \"sign\", scale = \"mean\", standardise = \"recu\" }",
+            "sign",
+        ),
+        (
+            "{ form = \"twn\", scale = \"learned\", standardise = \"scaled\" }",
+            "heaviside",
+        ),
+    ] {
+        let defaults = format!("weights = {weights}\ninput = \"{input}\"");
+        let stage =
+            format!("{BITWISE}estimator = \"ede\"\naugment_shift = 1\naugment_flip = true\n");
+        assert_resumes(&recipe(&defaults, &stage), 1);
+        let without = recipe(&defaults, &format!("{MIDDLE}{stage}"));
+        let without = Recipe {
+            validation: 0,
+            ..without
+        };
+        assert_resumes(&without, 2);
+    }
+}
+
+#[test]
+fn rules_of_groups_resume_to_the_same_net() {
+    let groups = "[[stage.group]]\nmatch = \"binary-weights\"\noptimizer = { rule = \"bop\", threshold = 1e-6, gamma = 0.1 }\n\
+        [[stage.group]]\nmatch = \"vectors\"\nlr_factor = 0.5\noptimizer = { rule = \"sgd\", momentum = 0.8 }\n";
+    let stage = format!(
+        "{BITWISE}warmup = 1.0\nschedule = \"linear\"\noptimizer = {{ clip_share = 0.1, weight_decay = 0.01 }}\n{groups}"
+    );
+    let recipe = recipe("weights = \"sign\"\ninput = \"sign\"", &stage);
+    assert_resumes(&recipe, 1);
+}
+
+const TEACHER: &str = "[teacher]\n[teacher.stage]\nkind = \"float\"\nepochs = 2\nbatch = 8\nlr = 0.01\n\
+    [[teacher.layer]]\nkind = \"conv\"\nchannels = 5\nnorm = \"batch\"\nunit = \"relu\"\n\
+    [[teacher.layer]]\nkind = \"max-pool\"\nsize = 2\n\
+    [[teacher.layer]]\nkind = \"conv\"\nchannels = 7\nnorm = \"batch\"\n\
+    [[teacher.layer]]\nkind = \"dense\"\nweights = \"real\"\n";
+
+fn distilling(spec: &str) -> Recipe {
+    recipe(
+        "weights = \"sign\"\ninput = \"sign\"",
+        &format!("{BITWISE}distill = {spec}\n{TEACHER}"),
+    )
+}
+
+#[test]
+fn a_student_of_another_topology_resumes_to_the_same_net() {
+    let recipe = distilling("{ labels = 0.5, temperature = 2.0, attention = 10.0 }");
+    assert_resumes(&recipe, 2);
+}
+
+#[test]
+fn what_a_student_takes_from_its_teacher_changes_it_and_no_weight_at_all_does_not() {
+    let data = images([6, 6, 2], 7);
+    let nets = [
+        recipe("weights = \"sign\"\ninput = \"sign\"", BITWISE),
+        distilling("{ labels = 1.0, weight = 0.0 }"),
+        distilling("{ labels = 1.0, weight = 1.0 }"),
+        distilling("{ labels = 1.0, weight = 0.0, attention = 100.0 }"),
+    ]
+    .map(|recipe| {
+        let dir = tempfile::tempdir().unwrap();
+        let outcome = run(&recipe, &data, dir.path()).unwrap();
+        let teacher = dir.path().join("teacher");
+        assert_eq!(teacher.exists(), recipe.teacher.is_some());
+        assert!(!teacher.join("best.net").exists(), "a teacher has no bits");
+        outcome.net
+    });
+    assert_eq!(nets[0], nets[1]);
+    assert_ne!(nets[0], nets[2]);
+    assert_ne!(nets[0], nets[3]);
+}
+
+#[test]
+fn recalibration_is_the_mean_over_the_first_batches() {
+    let data = images([6, 6, 2], 7);
+    let recipe = recipe(
+        "weights = { form = \"stochastic\", scale = \"mean\" }\ninput = \"sign\"",
+        &format!("{BITWISE}recalibrate = 3\n"),
+    );
+    let dir = tempfile::tempdir().unwrap();
+    run(&recipe, &data, dir.path()).unwrap();
+    let network = trained(&recipe, &data, dir.path());
+    let (train, _) = split_validation(&data.train, recipe.validation, recipe.seed);
+    let batches = [0, 8, 16].map(|first| {
+        let indices: Vec<usize> = (first..first + 8).collect();
+        let x = feeder(&recipe, &data).batch(&train, &indices, Target::Codes, Augment::NONE);
+        network.forward(x, 0, &[]).stats
+    });
+    let mut n_norms = 0;
+    for (idx, node) in network.nodes.iter().enumerate() {
+        let Some(running) = &node.stats else { continue };
+        n_norms += 1;
+        let of = |i: usize| batches[i][idx].as_ref().unwrap();
+        for c in 0..running.mean.len() {
+            for (found, three) in [
+                (running.mean[c], [0, 1, 2].map(|i| of(i).mean[c])),
+                (running.var[c], [0, 1, 2].map(|i| of(i).var[c])),
+            ] {
+                let mean = three.iter().sum::<f32>() / 3.0;
+                assert!(
+                    (found - mean).abs() <= 1e-5 * (1.0 + mean.abs()),
+                    "{found} {mean}"
+                );
+            }
+        }
+    }
+    assert_eq!(n_norms, 3);
+}
+
+#[test]
+fn bop_flips_binary_weights_and_leaves_the_others_to_the_stage() {
+    let data = images([6, 6, 2], 7);
+    let group = "[[stage.group]]\nmatch = \"binary-weights\"\noptimizer = { rule = \"bop\", threshold = 1e-7, gamma = 0.1 }\n";
+    let recipe = recipe(
+        "weights = \"sign\"\ninput = \"sign\"",
+        &format!("{BITWISE}{group}"),
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let outcome = run(&recipe, &data, dir.path()).unwrap();
+    assert!(outcome.history.iter().any(|record| record.flip_ratio > 0.0));
+    let mut network = trained(&recipe, &data, dir.path());
+    let binary: Vec<bool> = (0..network.nodes.len())
+        .map(|idx| network.is_binary(idx))
+        .collect();
+    for (idx, role, param) in network.params_mut() {
+        let are_bits = param.latent.iter().all(|w| w.abs() == 1.0);
+        assert_eq!(
+            are_bits,
+            role == Role::Weight && binary[idx],
+            "{idx} {role:?}"
+        );
+    }
+}
+
+#[test]
+fn learned_scales_start_at_the_weights_that_the_stage_before_leaves() {
+    let data = images([6, 6, 2], 7);
+    let recipe = recipe(
+        "weights = { form = \"sign\", scale = \"learned\" }\ninput = \"sign\"",
+        &format!("{MIDDLE}{BITWISE}"),
+    );
+    let mut network = network(&recipe, &data);
+    network.enter(Mode::of(&recipe.stages[0]));
+    for (_, role, param) in network.params_mut() {
+        if role == Role::Weight {
+            param.latent.iter_mut().for_each(|w| *w *= 3.0);
+        }
+    }
+    network.enter(Mode::of(&recipe.stages[1]));
+    let mut n_scales = 0;
+    for node in &network.nodes {
+        let Some(scale) = node.find(Role::Scale) else {
+            continue;
+        };
+        let weight = node.param(Role::Weight);
+        let rows = weight.latent.chunks_exact(weight.dims().1);
+        for (row, scale) in rows.zip(&scale.latent) {
+            let mean = row.iter().map(|w| w.abs()).sum::<f32>() / row.len() as f32;
+            assert!((mean - scale).abs() < 1e-5, "{mean} {scale}");
+            n_scales += 1;
+        }
+    }
+    assert_eq!(n_scales, 4 + 4 + 3);
+    // A second bitwise stage goes on with what was learned.
+    let learned: Vec<f32> = network
+        .params_mut()
+        .filter(|(_, role, _)| *role == Role::Scale)
+        .flat_map(|(_, _, param)| {
+            param.latent.iter_mut().for_each(|s| *s += 1.0);
+            param.latent.clone()
+        })
+        .collect();
+    network.enter(Mode::of(&recipe.stages[1]));
+    let kept: Vec<f32> = network
+        .params_mut()
+        .filter(|(_, role, _)| *role == Role::Scale)
+        .flat_map(|(_, _, param)| param.latent.clone())
+        .collect();
+    assert_eq!(kept, learned);
+}
+
+#[test]
+fn a_run_that_diverges_keeps_the_checkpoint_of_the_stage_before() {
+    let data = images([6, 6, 2], 7);
+    // The second loss is no number; or weights overflow in the only step of an epoch, behind a loss that is one.
+    for (batch, lr) in [(8, "1e38"), (32, "3e38")] {
+        let bad = format!(
+            "[[stage]]\nkind = \"bitwise\"\nepochs = 2\nbatch = {batch}\nlr = {lr}\nwarmup = 0.0\n"
+        );
+        let recipe = recipe(
+            "weights = { form = \"sign\", scale = \"mean\" }\ninput = \"sign\"",
+            &format!("{REAL}{bad}"),
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let error = run(&recipe, &data, dir.path()).map(|o| o.test).unwrap_err();
+        assert!(
+            matches!(error, FitError::Diverged { epoch: 1, .. }),
+            "{error}"
+        );
+        assert!(error.to_string().contains("lower `lr`"), "{error}");
+        let position = checkpoint::position(&dir.path().join("last.ckpt")).unwrap();
+        assert_eq!((position.phase, position.epoch), (0, 2));
+        let mut network = network(&recipe, &data);
+        checkpoint::restore(&dir.path().join("last.ckpt"), &mut network).unwrap();
+        assert!(network.is_finite());
+    }
+}
+
+#[test]
+fn validation_is_that_of_the_net_though_training_draws_its_weights() {
+    let data = images([6, 6, 2], 7);
+    let recipe = recipe("weights = \"stochastic\"\ninput = \"stochastic\"", BITWISE);
+    let dir = tempfile::tempdir().unwrap();
+    let outcome = run(&recipe, &data, dir.path()).unwrap();
+    let network = trained(&recipe, &data, dir.path());
+    let (_, validation) = split_validation(&data.train, recipe.validation, recipe.seed);
+    let all: Vec<usize> = (0..validation.len()).collect();
+    let x = feeder(&recipe, &data).batch(&validation, &all, Target::Codes, Augment::NONE);
+    let scores = network.evaluate(x);
+    let correct = onebit_train::loss::n_correct(
+        onebit_train::ops::values(&scores),
+        &validation.labels,
+        data.n_classes,
+    );
+    let last = outcome.history.last().unwrap();
+    assert_eq!(last.val_accuracy, correct as f64 / validation.len() as f64);
+}
