@@ -13,7 +13,8 @@ mod standardise;
 use crate::recipe::layers::{ScaleName, StandardiseName, WeightName, WeightSpec};
 use crate::simd::tanh;
 
-use forms::{draw, largest_tanh, scaled_gradient, scales, sign, ternary, threshold, within};
+use forms::{draw, largest_tanh, scaled_gradient, scales, sign, within};
+pub(crate) use forms::{ternary, threshold};
 use rows::{edit_rows, map, multiply, per_row, sum, sum_pairs, total};
 use standardise::Standard;
 

@@ -6,6 +6,7 @@
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
+use crate::binarize::{ternary, threshold};
 use crate::ops::{flex_tensor, values};
 use crate::simd::{CHUNK, tanh, vectorized};
 
@@ -115,7 +116,10 @@ impl Param {
 
     /// Recomputes the forward value from the latent one.
     pub fn refresh(&mut self, form: Form) {
-        let beta = threshold(&self.latent, form);
+        let beta = match form {
+            Form::Ternary { sparsity } => threshold(&self.latent, sparsity),
+            _ => 0.0,
+        };
         match form {
             Form::Real => self.set_values(|w| w),
             Form::Tanh => self.set_values(tanh),
@@ -291,54 +295,6 @@ fn sign(latent: f32) -> f32 {
     if latent >= 0.0 { 1.0 } else { -1.0 }
 }
 
-#[inline(always)]
-fn ternary(latent: f32, beta: f32) -> f32 {
-    f32::from(u8::from(latent > beta)) - f32::from(u8::from(latent < -beta))
-}
-
-/// The magnitude below or at which a ternary weight is zero: the `sparsity` quantile of the layer.
-fn threshold(latent: &[f32], form: Form) -> f32 {
-    let Form::Ternary { sparsity } = form else {
-        return 0.0;
-    };
-    let n_zero = (sparsity as f64 * latent.len() as f64).round() as usize;
-    if n_zero == 0 {
-        return 0.0;
-    }
-    nth_magnitude(latent, n_zero - 1)
-}
-
-/// The `rank`-th smallest magnitude: two passes of counting, as magnitudes order like their bit patterns.
-fn nth_magnitude(values: &[f32], rank: usize) -> f32 {
-    const COARSE: u32 = 16;
-    let bits = |v: &f32| v.abs().to_bits();
-    let mut counts = vec![0usize; 1 << (31 - COARSE)];
-    values
-        .iter()
-        .for_each(|v| counts[(bits(v) >> COARSE) as usize] += 1);
-    let (bucket, rank) = find_bucket(&counts, rank);
-    let mut counts = vec![0usize; 1 << COARSE];
-    for v in values
-        .iter()
-        .map(bits)
-        .filter(|b| (b >> COARSE) as usize == bucket)
-    {
-        counts[(v & ((1 << COARSE) - 1)) as usize] += 1;
-    }
-    let (low, _) = find_bucket(&counts, rank);
-    f32::from_bits(((bucket as u32) << COARSE) | low as u32)
-}
-
-fn find_bucket(counts: &[usize], mut rank: usize) -> (usize, usize) {
-    for (bucket, &count) in counts.iter().enumerate() {
-        if rank < count {
-            return (bucket, rank);
-        }
-        rank -= count;
-    }
-    unreachable!("the rank is below the number of values counted")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,18 +310,6 @@ mod tests {
             step: 1,
             latent_clip: 1.0,
             clip_share: 0.0,
-        }
-    }
-
-    #[test]
-    fn nth_magnitude_equals_sorting() {
-        let values: Vec<f32> = (0..1000u32)
-            .map(|i| (crate::simd::hash32(7, i) as f32 / 1e9) - 2.0)
-            .collect();
-        let mut sorted: Vec<f32> = values.iter().map(|v| v.abs()).collect();
-        sorted.sort_by(f32::total_cmp);
-        for rank in [0, 1, 499, 998, 999] {
-            assert_eq!(nth_magnitude(&values, rank), sorted[rank]);
         }
     }
 

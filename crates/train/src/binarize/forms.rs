@@ -213,7 +213,7 @@ pub(super) fn sign(w: f32) -> f32 {
 }
 
 #[inline(always)]
-pub(super) fn ternary(w: f32, beta: f32) -> f32 {
+pub(crate) fn ternary(w: f32, beta: f32) -> f32 {
     f32::from(u8::from(w > beta)) - f32::from(u8::from(w < -beta))
 }
 
@@ -231,7 +231,7 @@ pub(super) fn within(w: f32, clip: f32, factor: f32) -> f32 {
 }
 
 /// The magnitude below or at which a ternary weight is zero: the `sparsity` quantile of the layer.
-pub(super) fn threshold(z: &[f32], sparsity: f32) -> f32 {
+pub(crate) fn threshold(z: &[f32], sparsity: f32) -> f32 {
     let n_zero = (f64::from(sparsity) * z.len() as f64).round() as usize;
     if n_zero == 0 {
         return 0.0;
