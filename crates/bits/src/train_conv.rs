@@ -21,7 +21,9 @@ use crate::float_taps::{
     Layout, Packed, Reader, Region, Segment, Weights, before, gradient_segments, grid, join,
     product_segments, reach, trimmed,
 };
-use crate::float_unit::{Frame, Kind, Unit, dispatch_unit};
+#[cfg(target_arch = "x86_64")]
+use crate::float_unit::Kind;
+use crate::float_unit::{Frame, Unit, dispatch_unit};
 use crate::generic::train::{Gather, Outer, Place, Slot};
 pub use crate::geometry::Geometry;
 use crate::isa::{Isa, Tier};
