@@ -32,6 +32,25 @@ pub struct Base {
     pub scale: Option<Vec<f32>>,
 }
 
+/// A [`Base`] that lies elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub struct BaseRef<'a> {
+    /// Its codes.
+    pub codes: &'a [f32],
+    /// Its scale.
+    pub scale: Option<&'a [f32]>,
+}
+
+impl Base {
+    /// The same base, borrowed.
+    pub fn borrowed(&self) -> BaseRef<'_> {
+        BaseRef {
+            codes: &self.codes,
+            scale: self.scale.as_deref(),
+        }
+    }
+}
+
 /// The set that the codes of a form come from; every base of a form has the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CodeKind {
@@ -107,7 +126,7 @@ pub fn initial_aux(spec: &WeightSpec, latent: &[f32], rows: usize, cols: usize) 
         fixed.scale = ScaleName::MeanConstant;
         let standard = standardise::forward(spec.standardise, latent, cols, start.progress);
         let bases = plain_bases(&fixed, standard, cols, &[], &start);
-        aux[..rows].copy_from_slice(&factors(&bases[0], rows));
+        aux[..rows].copy_from_slice(&factors(bases[0].borrowed(), rows));
     }
     aux
 }
@@ -153,7 +172,7 @@ pub fn binarise(
                 row.iter_mut().for_each(|v| *v *= gain[r]);
             });
         } else {
-            let plain = factors(base, rows);
+            let plain = factors(base.borrowed(), rows);
             base.scale = Some(plain.iter().zip(gain).map(|(s, g)| s * g).collect());
         }
     }
@@ -234,7 +253,7 @@ pub fn latent_gradient(
     rows: usize,
     cols: usize,
     aux: &[f32],
-    bases: &[Base],
+    bases: &[BaseRef<'_>],
     ctx: &WeightContext,
     grad: &mut [f32],
 ) -> Vec<f32> {
@@ -243,7 +262,7 @@ pub fn latent_gradient(
     let standard = standardise::forward(spec.standardise, latent, cols, ctx.progress);
     let z: &[f32] = &standard.values;
     let clip = window(spec);
-    let mut plain: Vec<Vec<f32>> = bases.iter().map(|base| factors(base, rows)).collect();
+    let mut plain: Vec<Vec<f32>> = bases.iter().map(|&base| factors(base, rows)).collect();
     let mut gain_grad = Vec::new();
     if spec.standardise == StandardiseName::Scaled {
         gain_grad = take_gain(spec.form, gains(spec, rows, aux), bases, &mut plain, grad);
@@ -272,7 +291,7 @@ pub fn latent_gradient(
         | WeightName::Ternary
         | WeightName::Twn
         | WeightName::Dorefa => {
-            let codes = &bases[0].codes;
+            let codes = bases[0].codes;
             scaled_gradient(scale_of(spec), z, codes, &plain[0], clip, grad)
         }
     };
@@ -287,14 +306,14 @@ pub fn latent_gradient(
 fn take_gain(
     form: WeightName,
     gain: &[f32],
-    bases: &[Base],
+    bases: &[BaseRef<'_>],
     factors: &mut [Vec<f32>],
     grad: &mut [f32],
 ) -> Vec<f32> {
     let cols = grad.len() / gain.len().max(1);
     let reciprocal = |r: usize| if gain[r] == 0.0 { 0.0 } else { 1.0 / gain[r] };
     let sums = per_row(grad, cols, |r, g| {
-        let along = |(base, factor): (&Base, &Vec<f32>)| {
+        let along = |(base, factor): (&BaseRef<'_>, &Vec<f32>)| {
             let codes = &base.codes[r * cols..][..cols];
             factor[r] * sum_pairs(g, codes, |g, code| g * code)
         };
@@ -314,8 +333,8 @@ fn take_gain(
 }
 
 /// A base's factors, one per row.
-fn factors(base: &Base, rows: usize) -> Vec<f32> {
-    base.scale.clone().unwrap_or_else(|| vec![1.0; rows])
+fn factors(base: BaseRef<'_>, rows: usize) -> Vec<f32> {
+    base.scale.map_or_else(|| vec![1.0; rows], <[f32]>::to_vec)
 }
 
 fn check(spec: &WeightSpec, latent: &[f32], rows: usize, cols: usize, aux: &[f32]) {

@@ -180,7 +180,7 @@ fn evaluate_unit(unit: UnitName, state: &NodeState, x: FlexTensor) -> FlexTensor
         UnitName::None => x,
         // A Net's relu of -0 is +0; training's hands its argument on, so that NaN is noticed.
         UnitName::Relu => {
-            let cols = ops::shape(&x).1;
+            let cols = ops::dims(&x).1;
             shifted(unit_of(x, Unit::Relu), &vec![0.0; cols])
         }
         UnitName::Hardtanh => unit_of(x, Unit::Hardtanh),
@@ -193,7 +193,7 @@ fn evaluate_unit(unit: UnitName, state: &NodeState, x: FlexTensor) -> FlexTensor
 }
 
 fn unit_of(x: FlexTensor, unit: Unit) -> FlexTensor {
-    let (_, cols) = ops::shape(&x);
+    let (_, cols) = ops::dims(&x);
     rows(ops::unit_values(values(&x), unit), cols)
 }
 

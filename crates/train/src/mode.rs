@@ -2,11 +2,10 @@
 
 use crate::binarize::{self, CodeKind};
 use crate::graph::{Dropped, Product};
-use crate::network::{is_plain_sign, rate_of};
 use crate::ops::{Estimator, Precision, Unit, scheduled};
 use crate::optim::Form;
 use crate::recipe::layers::{
-    ActivationName, ActivationSpec, StandardiseName, WeightName, WeightSpec,
+    ActivationName, ActivationSpec, ScaleName, StandardiseName, WeightName, WeightSpec,
 };
 use crate::recipe::{EstimatorName, Stage, StageKind};
 
@@ -104,14 +103,9 @@ impl Mode {
         }
     }
 
-    /// Whether the input is encoded; else real pixels in `[-1, 1]` or codes scaled to them come in.
+    /// Whether the input is encoded and activations are codes; else real pixels in `[-1, 1]` or codes scaled to them come in.
     pub fn encodes(&self) -> bool {
         matches!(self.kind, StageKind::Bitwise | StageKind::BinaryActivations)
-    }
-
-    /// Whether activations are codes in this stage.
-    pub fn activations_are_codes(&self) -> bool {
-        self.encodes()
     }
 
     /// The function of an activation in training; `seed` draws stochastic ones.
@@ -143,7 +137,11 @@ impl Mode {
 
     /// Probability of dropping an operand.
     pub fn dropout(&self, dropped: Dropped) -> f32 {
-        rate_of(dropped, self)
+        match dropped {
+            Dropped::Never => 0.0,
+            Dropped::Input => self.dropout_input,
+            Dropped::Hidden => self.dropout_hidden,
+        }
     }
 
     /// Factor on a sum of `n_in` terms with a bias of the weights' form. It changes no sign and no order of
@@ -154,4 +152,12 @@ impl Mode {
             _ => 1.0,
         }
     }
+}
+
+/// Whether a weight spec is the plain sign, which has a fused step of its own.
+fn is_plain_sign(spec: &WeightSpec) -> bool {
+    spec.form == WeightName::Sign
+        && spec.scale == ScaleName::None
+        && spec.standardise == StandardiseName::None
+        && spec.clip == 0.0
 }

@@ -9,16 +9,16 @@ use onebit_model::net::BatchNorm;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::binarize::{self, CodeKind, WeightContext};
+use crate::binarize::{self, BaseRef, CodeKind, WeightContext};
 use crate::device::Device;
-use crate::graph::{Dropped, Graph, GraphNode, NodeOp, Product, ValueKind};
-use crate::mode::Mode;
+use crate::graph::{Graph, GraphNode, NodeOp, Product, ValueKind};
+use crate::mode::{Mode, WeightForm};
 use crate::ops::{
     self, BatchStats, Dropout, Factor, Operand, Pool, PoolKind, Unit, activate, add_bias,
     batch_norm, values,
 };
 use crate::optim::{Form, Param, Update};
-use crate::recipe::layers::{ActivationName, StandardiseName, UnitName, WeightName, WeightSpec};
+use crate::recipe::layers::{ActivationName, UnitName};
 use crate::simd::hash32;
 
 mod initial;
@@ -55,6 +55,11 @@ pub enum Role {
 }
 
 impl Role {
+    /// Whether the parameter takes the form of its product's weights.
+    pub fn has_form(self) -> bool {
+        matches!(self, Role::Weight | Role::FormBias)
+    }
+
     /// The name in checkpoints and of the Net's tensors.
     pub fn name(self) -> &'static str {
         match self {
@@ -239,30 +244,79 @@ impl Network {
     }
 
     fn refresh_node(&mut self, idx: usize, training: bool, seed: u32) {
-        let (mode, progress) = (self.mode, self.progress);
-        let node = &mut self.nodes[idx];
-        let NodeOp::Product(product) = &self.graph.nodes[idx].op else {
-            for (_, param) in &mut node.params {
-                param.refresh(Form::Real);
-            }
-            return;
-        };
         // Shared storage would be copied when the parameter is written.
-        node.factors.clear();
-        let form = mode.form(product);
-        for (role, param) in &mut node.params {
-            let form = match role {
-                Role::Weight | Role::FormBias => form.simple(),
-                _ => Form::Real,
-            };
-            param.refresh(form);
+        self.nodes[idx].factors.clear();
+        for i in 0..self.nodes[idx].params.len() {
+            let form = self.form(idx, self.nodes[idx].params[i].0);
+            self.nodes[idx].params[i].1.refresh(form);
         }
-        let context = WeightContext {
-            progress,
+        self.renew_factors(idx, &self.context(idx, seed, training));
+    }
+
+    /// How a parameter's forward value follows from its latent one.
+    fn form(&self, idx: usize, role: Role) -> Form {
+        match &self.graph.nodes[idx].op {
+            NodeOp::Product(product) if role.has_form() => self.mode.form(product).simple(),
+            _ => Form::Real,
+        }
+    }
+
+    fn context(&self, idx: usize, seed: u32, training: bool) -> WeightContext {
+        WeightContext {
+            progress: self.progress,
             seed: hash32(seed, idx as u32),
             training,
+        }
+    }
+
+    /// The effective weights of a product, from parameters whose values are up to date.
+    fn renew_factors(&mut self, idx: usize, context: &WeightContext) {
+        let NodeOp::Product(product) = &self.graph.nodes[idx].op else {
+            return;
         };
-        node.factors = factors(node, product, form, &context);
+        let form = self.mode.form(product);
+        self.nodes[idx].factors = factors(&self.nodes[idx], product, form, context);
+    }
+
+    /// Takes the gradients of effective weights and auxiliary values on to the latent ones.
+    fn to_latent(&self, idx: usize, grads: &mut [FlexTensor], seed: u32) {
+        let NodeOp::Product(product) = &self.graph.nodes[idx].op else {
+            return;
+        };
+        let WeightForm::Method(spec) = self.mode.form(product) else {
+            return;
+        };
+        let node = &self.nodes[idx];
+        let at = |role| node.params.iter().position(|(r, _)| *r == role);
+        let weight_at = at(Role::Weight).expect("a product has weights");
+        let weight = &node.params[weight_at].1;
+        let (rows, cols) = weight.dims();
+        let aux: &[f32] = node.find(Role::Scale).map_or(&[], |p| &p.latent);
+        let bases: Vec<BaseRef<'_>> = node
+            .factors
+            .iter()
+            .map(|factor| BaseRef {
+                codes: values(&factor.codes),
+                scale: factor.scale.as_deref(),
+            })
+            .collect();
+        let context = self.context(idx, seed, true);
+        let grad = grads[weight_at].storage_mut::<f32>();
+        let latent = &weight.latent;
+        let aux_grad =
+            binarize::latent_gradient(spec, latent, rows, cols, aux, &bases, &context, grad);
+        if let Some(scale_at) = at(Role::Scale) {
+            let n = aux_grad.len();
+            grads[scale_at] = ops::flex_tensor(aux_grad, 1, n);
+        }
+    }
+
+    /// The number meant by code 1 of product `idx`'s operand.
+    pub fn unit_of_input(&self, idx: usize) -> f32 {
+        match self.kinds[self.graph.nodes[idx].inputs[0]] {
+            ValueKind::Levels { unit, .. } => unit,
+            _ => 1.0,
+        }
     }
 
     /// Every parameter with its node's index, in the order of [`Forward::leaves`].
@@ -330,52 +384,31 @@ impl Network {
         let mut flips = Vec::new();
         let mut grads = grads.into_iter();
         for idx in 0..self.nodes.len() {
-            let updates: Vec<Update> = (0..self.nodes[idx].params.len())
-                .map(|i| update(self, idx, self.nodes[idx].params[i].0))
-                .collect();
-            let mode = self.mode;
-            let progress = self.progress;
-            let node = &mut self.nodes[idx];
-            let mut own: Vec<FlexTensor> = grads.by_ref().take(updates.len()).collect();
-            for ((grad, update), (_, param)) in own.iter_mut().zip(&updates).zip(&node.params) {
+            let n_params = self.nodes[idx].params.len();
+            let mut own: Vec<FlexTensor> = grads.by_ref().take(n_params).collect();
+            self.to_latent(idx, &mut own, seed);
+            // Shared storage would be copied when the parameter is written.
+            self.nodes[idx].factors.clear();
+            let mut of_node = Flips {
+                node: idx,
+                flipped: 0,
+                weights: 0,
+            };
+            for (i, grad) in own.iter_mut().enumerate() {
+                let role = self.nodes[idx].params[i].0;
+                let (update, form) = (update(self, idx, role), self.form(idx, role));
+                let param = &mut self.nodes[idx].params[i].1;
                 param.clip_rows(grad.storage_mut::<f32>(), update.clip_share);
-            }
-            if let NodeOp::Product(product) = &self.graph.nodes[idx].op {
-                let form = mode.form(product);
-                if let WeightForm::Method(spec) = form {
-                    let context = WeightContext {
-                        progress,
-                        seed: hash32(seed, idx as u32),
-                        training: true,
-                    };
-                    to_latent(node, spec, &mut own, &context);
-                }
-                node.factors.clear();
-                let (mut flipped, mut weights) = (0, 0);
-                for (((role, param), grad), update) in node.params.iter_mut().zip(&own).zip(updates)
-                {
-                    let is_form = matches!(role, Role::Weight | Role::FormBias);
-                    let n = param.step(
-                        values(grad),
-                        if is_form { form.simple() } else { Form::Real },
-                        update,
-                    );
-                    if is_form {
-                        flipped += n;
-                        weights += param.latent.len();
-                    }
-                }
-                flips.push(Flips {
-                    node: idx,
-                    flipped,
-                    weights,
-                });
-                self.renew_factors(idx, seed);
-            } else {
-                for (((_, param), grad), update) in node.params.iter_mut().zip(&own).zip(updates) {
-                    param.step(values(grad), Form::Real, update);
+                let flipped = param.step(values(grad), form, update);
+                if role.has_form() {
+                    of_node.flipped += flipped;
+                    of_node.weights += param.latent.len();
                 }
             }
+            if of_node.weights > 0 {
+                flips.push(of_node);
+            }
+            self.renew_factors(idx, &self.context(idx, seed.wrapping_add(1), true));
         }
         self.blend_stats(stats, STATS_RATE);
         flips
@@ -390,52 +423,12 @@ impl Network {
             }
         }
     }
-
-    /// The factors after a step has already renewed the values of simple forms.
-    fn renew_factors(&mut self, idx: usize, seed: u32) {
-        let NodeOp::Product(product) = &self.graph.nodes[idx].op else {
-            return;
-        };
-        let context = WeightContext {
-            progress: self.progress,
-            seed: hash32(seed.wrapping_add(1), idx as u32),
-            training: true,
-        };
-        let form = self.mode.form(product);
-        self.nodes[idx].factors = factors(&self.nodes[idx], product, form, &context);
-    }
 }
-
-pub use crate::mode::WeightForm;
 
 /// Moves `running` towards `batch` by `rate`.
-pub fn blend(running: &mut [f32], batch: &[f32], rate: f32) {
+fn blend(running: &mut [f32], batch: &[f32], rate: f32) {
     for (r, b) in running.iter_mut().zip(batch) {
         *r += rate * (b - *r);
-    }
-}
-
-/// Takes the gradients of effective weights and auxiliary values on to the latent ones.
-fn to_latent(node: &NodeState, spec: &WeightSpec, grads: &mut [FlexTensor], ctx: &WeightContext) {
-    let at = |role| node.params.iter().position(|(r, _)| *r == role);
-    let weight_at = at(Role::Weight).expect("a product has weights");
-    let weight = &node.params[weight_at].1;
-    let (rows, cols) = weight.dims();
-    let aux: &[f32] = node.find(Role::Scale).map_or(&[], |p| &p.latent);
-    let bases: Vec<binarize::Base> = node
-        .factors
-        .iter()
-        .map(|f| binarize::Base {
-            codes: values(&f.codes).to_vec(),
-            scale: f.scale.clone(),
-        })
-        .collect();
-    let grad = grads[weight_at].storage_mut::<f32>();
-    let aux_grad =
-        binarize::latent_gradient(spec, &weight.latent, rows, cols, aux, &bases, ctx, grad);
-    if let Some(scale_at) = at(Role::Scale) {
-        let n = aux_grad.len();
-        grads[scale_at] = ops::flex_tensor(aux_grad, 1, n);
     }
 }
 
@@ -482,38 +475,11 @@ fn value_kinds(graph: &Graph, mode: &Mode) -> Vec<ValueKind> {
     }];
     for node in &graph.nodes {
         let kind = match &node.op {
-            NodeOp::Activate { .. } if !mode.activations_are_codes() => ValueKind::Real,
+            NodeOp::Activate { .. } if !mode.encodes() => ValueKind::Real,
             NodeOp::MaxPool(_) => kinds[node.inputs[0]],
             _ => node.kind,
         };
         kinds.push(kind);
     }
     kinds
-}
-
-impl Network {
-    /// The number meant by code 1 of product `idx`'s operand.
-    pub fn unit_of_input(&self, idx: usize) -> f32 {
-        match self.kinds[self.graph.nodes[idx].inputs[0]] {
-            ValueKind::Levels { unit, .. } => unit,
-            _ => 1.0,
-        }
-    }
-}
-
-/// Whether a weight spec is the plain sign, which has a fused step of its own.
-pub(crate) fn is_plain_sign(spec: &WeightSpec) -> bool {
-    spec.form == WeightName::Sign
-        && spec.scale == crate::recipe::layers::ScaleName::None
-        && spec.standardise == StandardiseName::None
-        && spec.clip == 0.0
-}
-
-/// Whether weights of this dropout kind are dropped in a mode.
-pub(crate) fn rate_of(dropped: Dropped, mode: &Mode) -> f32 {
-    match dropped {
-        Dropped::Never => 0.0,
-        Dropped::Input => mode.dropout_input,
-        Dropped::Hidden => mode.dropout_hidden,
-    }
 }

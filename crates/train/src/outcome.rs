@@ -14,7 +14,7 @@ use crate::recipe::{RecipeError, StageKind};
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
-    /// `compress`, `bitwise` or `float`.
+    /// What was binary.
     pub kind: StageKind,
     /// Index of the stage; the number of stages for the twin.
     pub phase: usize,

@@ -2,32 +2,8 @@
 
 mod common;
 
-use common::{images, run_and_count};
+use common::{GOOD, images, run_and_count};
 use onebit_train::recipe::Recipe;
-
-const GOOD: &str = r#"name = "g"
-data = "x"
-validation = 8
-[input]
-encoding = "sign"
-at = 128
-[defaults]
-norm = "batch"
-[[layer]]
-kind = "conv"
-channels = 4
-[[layer]]
-kind = "conv"
-channels = 8
-input = "sign"
-[[layer]]
-kind = "dense"
-[[stage]]
-kind = "bitwise"
-epochs = 1
-batch = 8
-lr = 0.01
-"#;
 
 /// The message that refuses the recipe over images `[8, 8, 3]` of three classes; nothing may be trained.
 fn refusal(text: &str) -> String {

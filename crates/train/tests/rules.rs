@@ -1,37 +1,17 @@
 //! What a recipe's numbers do: schedules, optimizer steps, losses, cutout.
 
+mod common;
+
 use burn::tensor::{Device, Tensor, TensorData};
+use common::{GOOD, images, network};
 use onebit_data::{Features, Split};
 use onebit_model::net::Encoder;
 use onebit_train::encode::{Augment, Feeder, Target};
 use onebit_train::loss::loss;
-use onebit_train::ops::{Estimator, values};
+use onebit_train::network::{Network, Role};
+use onebit_train::ops::{Estimator, flex_tensor, values};
 use onebit_train::optim::{Form, Param, Rule, Update};
 use onebit_train::recipe::{Input, Loss, Recipe, Stage};
-
-const GOOD: &str = r#"name = "g"
-data = "x"
-validation = 8
-[input]
-encoding = "sign"
-at = 128
-[defaults]
-norm = "batch"
-[[layer]]
-kind = "conv"
-channels = 4
-[[layer]]
-kind = "conv"
-channels = 8
-input = "sign"
-[[layer]]
-kind = "dense"
-[[stage]]
-kind = "bitwise"
-epochs = 1
-batch = 8
-lr = 0.01
-"#;
 
 fn stage(lines: &str) -> Stage {
     let text = GOOD
@@ -185,6 +165,54 @@ fn a_row_of_a_gradient_is_at_most_its_share_of_the_row_of_weights() {
     let mut grad = unlimited;
     param.clip_rows(&mut grad, 0.0);
     assert_eq!(grad, unlimited);
+}
+
+#[test]
+fn what_is_clipped_is_the_gradient_of_the_real_copies() {
+    // Standardised weights have gradients larger than the effective weights' by 1 / deviation.
+    let weights = "norm = \"batch\"\nweights = { form = \"sign\", standardise = \"libra\" }";
+    let recipe = Recipe::parse(&GOOD.replace("norm = \"batch\"", weights)).unwrap();
+    let data = images([8, 8, 3], 4);
+    let mut network = network(&recipe, &data);
+    let before = network.nodes.clone();
+    let share = 0.1;
+    let grads = before
+        .iter()
+        .flat_map(|node| &node.params)
+        .map(|(_, param)| {
+            let (rows, cols) = param.dims();
+            let uneven = (0..rows * cols).map(|i| ((i * 7) % 11) as f32 - 4.0);
+            flex_tensor(uneven.collect(), rows, cols)
+        })
+        .collect();
+    let stats = vec![None; before.len()];
+    let update = |_: &Network, _: usize, role: Role| Update {
+        rule: Rule::Sgd { momentum: 0.0 },
+        lr: 1.0,
+        clip_share: if role == Role::Weight { share } else { 0.0 },
+        ..ADAM
+    };
+    network.step(grads, &stats, update, 1);
+    let norm = |row: &[f32]| row.iter().map(|v| v * v).sum::<f32>().sqrt();
+    for (old, new) in before.iter().zip(&network.nodes) {
+        let (Some(old), Some(new)) = (old.find(Role::Weight), new.find(Role::Weight)) else {
+            continue;
+        };
+        let cols = old.dims().1;
+        let rows = old
+            .latent
+            .chunks_exact(cols)
+            .zip(new.latent.chunks_exact(cols));
+        for (old, new) in rows {
+            let moved: Vec<f32> = old.iter().zip(new).map(|(a, b)| a - b).collect();
+            let most = share * norm(old);
+            assert!(
+                (norm(&moved) - most).abs() < 1e-4 * most,
+                "{} of {most}",
+                norm(&moved)
+            );
+        }
+    }
 }
 
 /// Losses in f64, straight from their formulas.

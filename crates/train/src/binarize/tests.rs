@@ -7,6 +7,10 @@ use super::*;
 use crate::recipe::layers::StandardiseName as Standardise;
 use crate::simd::hash32;
 
+fn refs(bases: &[Base]) -> Vec<BaseRef<'_>> {
+    bases.iter().map(Base::borrowed).collect()
+}
+
 const FORMS: [WeightName; 8] = [
     WeightName::Real,
     WeightName::Sign,
@@ -252,7 +256,7 @@ fn freeze(spec: &WeightSpec, latent: &[f32], aux: &[f32], cols: usize, bases: &[
     let factors = if spec.form == WeightName::Abc {
         let gain = gains(spec, rows, aux);
         let plain = |base: &Base| {
-            let factors = wide(&factors(base, rows));
+            let factors = wide(&factors(base.borrowed(), rows));
             let gain = |r: usize| f64::from(gain.get(r).copied().unwrap_or(1.0));
             factors
                 .iter()
@@ -382,7 +386,14 @@ fn every_gradient_is_that_of_its_formula() {
             let frozen = freeze(&spec, &latent, &aux, cols, &bases);
             let mut grad = upstream.clone();
             let aux_grad = latent_gradient(
-                &spec, &latent, rows, cols, &aux, &bases, &CONTEXT, &mut grad,
+                &spec,
+                &latent,
+                rows,
+                cols,
+                &aux,
+                &refs(&bases),
+                &CONTEXT,
+                &mut grad,
             );
             let loss = |w: &[f64], aux: &[f64]| -> f64 {
                 surrogate(&spec, w, aux, rows, &frozen)
@@ -419,7 +430,16 @@ fn the_mean_scale_has_xnor_nets_corrected_gradient() {
     let bases = binarise(&spec, &latent, 1, 4, &[], &CONTEXT);
     assert_eq!(bases[0].scale, Some(vec![0.75]));
     let mut grad = g;
-    latent_gradient(&spec, &latent, 1, 4, &[], &bases, &CONTEXT, &mut grad);
+    latent_gradient(
+        &spec,
+        &latent,
+        1,
+        4,
+        &[],
+        &refs(&bases),
+        &CONTEXT,
+        &mut grad,
+    );
     // sum(g sign(w)) / n = (1 - 2 - 1 + 0.5) / 4; alpha g passes where |w| <= 1.
     let share = -0.375;
     assert_eq!(grad, [0.75 + share, 1.5 - share, share, 0.375 + share]);
@@ -528,7 +548,16 @@ fn zero_and_constant_weights_stay_finite() {
                 "{spec:?}"
             );
             let mut grad = [1.0f32, 2.0, -1.0, 0.5, 0.25, 1.0];
-            latent_gradient(&spec, &latent, 2, 3, &aux, &bases, &CONTEXT, &mut grad);
+            latent_gradient(
+                &spec,
+                &latent,
+                2,
+                3,
+                &aux,
+                &refs(&bases),
+                &CONTEXT,
+                &mut grad,
+            );
             assert!(grad.iter().all(|g| g.is_finite()), "{spec:?}");
         }
     }
@@ -576,7 +605,14 @@ fn results_do_not_depend_on_the_number_of_threads() {
             let bases = binarise(&spec, &latent, rows, cols, &aux, &CONTEXT);
             let mut grad = upstream.clone();
             let aux_grad = latent_gradient(
-                &spec, &latent, rows, cols, &aux, &bases, &CONTEXT, &mut grad,
+                &spec,
+                &latent,
+                rows,
+                cols,
+                &aux,
+                &refs(&bases),
+                &CONTEXT,
+                &mut grad,
             );
             (bases, grad, aux_grad)
         };

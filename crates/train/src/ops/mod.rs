@@ -1,8 +1,8 @@
 //! Operations that training adds to Burn, each with a true backward pass on the Flex CPU backend and a
 //! composite of Burn's own tensor operations for every other backend.
 //!
-//! In and out: `Tensor<2>` of shape `[batch, features]`, or `[batch * positions, channels]` for images. Forward passes of binary operands go through
-//! the kernels of `onebit-bits` and are exact; gradients use Burn's f32 matrix product.
+//! In and out: `Tensor<2>` of shape `[batch, features]`, or `[batch * positions, channels]` for images. Forward
+//! passes of whole numbers go through the kernels of `onebit-bits` and are exact; gradients are products of floats.
 
 mod activate;
 mod bias;
@@ -84,11 +84,7 @@ pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
 }
 
 /// Rows and columns of a rank-2 Flex tensor.
-pub fn shape(tensor: &FlexTensor) -> (usize, usize) {
-    dims(tensor)
-}
-
-fn dims(tensor: &FlexTensor) -> (usize, usize) {
+pub fn dims(tensor: &FlexTensor) -> (usize, usize) {
     let shape = tensor.layout().shape();
     (shape[0], shape[1])
 }

@@ -192,7 +192,7 @@ pub(super) fn round_gradient(g: &mut [f32], n: usize, bits: u8, seed: u32) {
 pub fn scale_map(x: &[f32], from: Extent, to: Extent, window: &Window) -> Vec<f32> {
     let geometry = Geometry {
         size: [from.height, from.width],
-        channels: 1,
+        channels: from.channels,
         out: [to.height, to.width],
         rows: 1,
         groups: 1,
@@ -200,11 +200,6 @@ pub fn scale_map(x: &[f32], from: Extent, to: Extent, window: &Window) -> Vec<f3
         stride: window.stride,
         dilation: window.dilation,
         pads: [window.pads[0], window.pads[1]],
-    };
-    // Channels of one position are summed within the window's own order, so each position keeps all of them.
-    let geometry = Geometry {
-        channels: from.channels,
-        ..geometry
     };
     let n = window.kernel[0] * window.kernel[1] * from.channels;
     let weights = vec![map_weight(from, window); n];

@@ -21,6 +21,31 @@ use onebit_train::mode::Mode;
 use onebit_train::network::Network;
 use onebit_train::recipe::Recipe;
 
+/// A recipe of two convolutions and a dense layer, for [`images`].
+pub const GOOD: &str = r#"name = "g"
+data = "x"
+validation = 8
+[input]
+encoding = "sign"
+at = 128
+[defaults]
+norm = "batch"
+[[layer]]
+kind = "conv"
+channels = 4
+[[layer]]
+kind = "conv"
+channels = 8
+input = "sign"
+[[layer]]
+kind = "dense"
+[[stage]]
+kind = "bitwise"
+epochs = 1
+batch = 8
+lr = 0.01
+"#;
+
 /// Classes of every data set here.
 pub const N_CLASSES: usize = 3;
 
