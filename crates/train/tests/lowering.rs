@@ -109,7 +109,7 @@ fn recipe(input: &str, defaults: &str, layers: &str, stage: &str) -> String {
 
 /// Every weight form with each scale and standardisation that it takes, as an inline table.
 fn every_weight() -> Vec<String> {
-    let mut forms: Vec<String> = Vec::new();
+    let mut forms = vec!["form = \"ternary\", fan_in = 3".to_owned()];
     for form in ["sign", "stochastic", "twn", "ternary"] {
         let extra = if form == "ternary" {
             ", sparsity = 0.4"

@@ -284,6 +284,21 @@ const OUT_OF_RANGE: &[BadCase<'_>] = &[
     ),
     (
         "channels = 8",
+        "channels = 8\nweights = { form = \"ternary\", fan_in = 0 }",
+        &["layer[1]", "weights.fan_in"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\nweights = { form = \"ternary\", fan_in = 3, sparsity = 0.5 }",
+        &["layer[1]", "weights.sparsity", "weights.fan_in"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\nweights = { form = \"sign\", fan_in = 3 }",
+        &["layer[1]", "weights.fan_in"],
+    ),
+    (
+        "channels = 8",
         "channels = 8\nweights = { form = \"sign\", clip = -1.0 }",
         &["layer[1]", "weights.clip"],
     ),

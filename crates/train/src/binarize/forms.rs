@@ -239,6 +239,28 @@ pub(crate) fn threshold(z: &[f32], sparsity: f32) -> f32 {
     nth_magnitude(z, n_zero - 1)
 }
 
+/// The signs of the `fan_in` greatest magnitudes of each row, 0 elsewhere; where others equal the least of these, of
+/// fewer.
+pub(super) fn largest_of_rows(z: &[f32], cols: usize, fan_in: usize) -> Vec<f32> {
+    let mut codes = vec![0.0; z.len()];
+    edit_rows(&mut codes, cols, |r, out| {
+        let row = &z[r * cols..][..cols];
+        let beta = match cols.checked_sub(fan_in) {
+            None | Some(0) => 0.0,
+            Some(n_zero) => {
+                let mut magnitudes: Vec<f32> = row.iter().map(|w| w.abs()).collect();
+                *magnitudes
+                    .select_nth_unstable_by(n_zero - 1, f32::total_cmp)
+                    .1
+            }
+        };
+        for (code, &w) in out.iter_mut().zip(row) {
+            *code = ternary(w, beta);
+        }
+    });
+    codes
+}
+
 /// The `rank`-th smallest magnitude: two passes of counting, as magnitudes order like their bit patterns.
 pub(super) fn nth_magnitude(values: &[f32], rank: usize) -> f32 {
     const COARSE: u32 = 16;

@@ -220,7 +220,10 @@ fn zeros(weights: &[WeightFacts], recipe: &Recipe, at: &str) -> Option<Finding> 
     let (layers, most) = of_weights(weights, |fact| Some(fact.zeros), ZEROS)?;
     let advice = match recipe.model {
         Some(_) => format!("Lower `{at}.sparsity`."),
-        None => "Lower `sparsity` in the layer's `weights`, or use another `form`.".into(),
+        None => {
+            "Lower `sparsity` (or raise `fan_in`) in the layer's `weights`, or use another `form`."
+                .into()
+        }
     };
     let seen = format!(
         "{}{} of the weights are zero.",

@@ -382,6 +382,11 @@ impl Builder {
                 weights.sparsity.is_some(),
                 form == WeightName::Ternary,
             ),
+            (
+                "fan_in",
+                weights.fan_in.is_some(),
+                form == WeightName::Ternary,
+            ),
         ];
         for (key, is_given, is_taken) in takes {
             if is_given && !is_taken {
@@ -396,6 +401,12 @@ impl Builder {
         }
         if !weights.sparsity.is_none_or(|s| s > 0.0 && s < 1.0) {
             return self.fail("has weights.sparsity outside 0 to 1");
+        }
+        if weights.fan_in == Some(0) {
+            return self.fail("has weights.fan_in = 0, so its outputs would be constant");
+        }
+        if weights.fan_in.is_some() && weights.sparsity.is_some() {
+            return self.fail("has both weights.sparsity and weights.fan_in; give one");
         }
         if !(weights.clip.is_finite() && weights.clip >= 0.0) {
             return self.fail("has a weights.clip that is no number of at least 0");

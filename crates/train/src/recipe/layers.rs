@@ -285,6 +285,9 @@ pub struct WeightSpec {
     /// Share of zeros of the `ternary` form, in `(0, 1)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sparsity: Option<f32>,
+    /// Weights of an output that are not zero in the `ternary` form, instead of `sparsity`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fan_in: Option<usize>,
 }
 
 /// The set of values of a weight.
@@ -297,7 +300,7 @@ pub enum WeightName {
     Sign,
     /// -1 and +1, drawn with probability `clip((w + 1) / 2, 0, 1)` of +1 in training (BinaryConnect).
     Stochastic,
-    /// -1, 0, +1 with a share of zeros (Kim & Smaragdis' lambda).
+    /// -1, 0, +1 with a share of zeros (Kim & Smaragdis' lambda), or with so many others for each output.
     Ternary,
     /// -1, 0, +1 with zeros below 0.7 of the mean magnitude (TWN; Li & Liu 2016).
     Twn,
@@ -388,6 +391,7 @@ impl From<WeightName> for WeightSpec {
             bits: None,
             bases: None,
             sparsity: None,
+            fan_in: None,
         }
     }
 }
