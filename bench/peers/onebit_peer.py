@@ -50,6 +50,7 @@ def settings(job, images, epochs, gradients):
         "stage.0.batch": job.batch,
         "stage.0.epochs": epochs,
         "stage.0.augment_shift": 0,
+        "stage.0.recalibrate": 0,
         "stage.0.augment_flip": "false",
     }
     if gradients is not None:

@@ -8,7 +8,7 @@ import dataclasses
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-RECIPES = HERE.parent.parent / "recipes"
+ROOT = HERE.parent.parent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ NETS = {
         "cifar10",
         (32, 32, 3),
         50_000,
-        RECIPES / "cifar10-cnv.toml",
+        ROOT / "zoo/cifar10-cnv.toml",
         5e-3,
         5,
         1_542_848,
@@ -62,7 +62,7 @@ NETS = {
         "cifar10",
         (32, 32, 3),
         50_000,
-        RECIPES / "cifar10-resnet20.toml",
+        ROOT / "recipes/cifar10-resnet20.toml",
         5e-3,
         5,
         267_264,

@@ -108,7 +108,8 @@ impl Target {
     }
 }
 
-fn is_installed(package: &str) -> bool {
+/// Whether a Debian package is here.
+pub fn is_installed(package: &str) -> bool {
     // Many machines have a Node.js that is not Debian's.
     if package == "nodejs" && is_on_path("node") {
         return true;

@@ -37,6 +37,21 @@ const TOOLS: [Tool; 3] = [
     },
 ];
 
+/// Debian packages with which the tests of emitters compile and run what was emitted.
+const FOR_EMITTED: [&str; 11] = [
+    "chromium",
+    "clang",
+    "gcc",
+    "gcc-aarch64-linux-gnu",
+    "gcc-arm-none-eabi",
+    "gcc-riscv64-linux-gnu",
+    "libc6-dev-arm64-cross",
+    "libc6-dev-riscv64-cross",
+    "libnewlib-arm-none-eabi",
+    "qemu-system-arm",
+    "qemu-user",
+];
+
 /// Installs what is missing and says what it does; does nothing twice.
 pub fn install(root: &Path) -> Result<()> {
     println!("== setup");
@@ -57,6 +72,16 @@ pub fn install(root: &Path) -> Result<()> {
             cross.join(" ")
         );
     }
+    let emitted: Vec<&str> = FOR_EMITTED
+        .into_iter()
+        .filter(|package| !cross::is_installed(package))
+        .collect();
+    if !emitted.is_empty() {
+        println!(
+            "tests of emitted code need Debian packages: installing {}",
+            emitted.join(" ")
+        );
+    }
     let cifar = cifar::missing_packages(root);
     if !cifar.is_empty() {
         println!(
@@ -68,6 +93,7 @@ pub fn install(root: &Path) -> Result<()> {
         .iter()
         .map(|tool| tool.package)
         .chain(cross)
+        .chain(emitted)
         .chain(cifar)
         .collect();
     if !packages.is_empty() {

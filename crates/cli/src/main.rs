@@ -1,4 +1,4 @@
-//! `onebit`: train networks of single bits, lower them to bitwise programs, prove the two equal, run them.
+//! `onebit`: train networks of single bits, lower them to bitwise programs, prove the two equal, run and emit them.
 //!
 //! Owns the command line: one file per verb under `verbs`, and what verbs share beside it. In: arguments,
 //! files, a terminal. Out: text or JSON on stdout, progress on stderr, files, and an exit code (0 all well,
@@ -32,7 +32,7 @@ use clap::{Parser, Subcommand};
 
 use crate::error::Failure;
 
-/// Train networks of single bits, prove their bitwise programs equal, run them fast.
+/// Train networks of single bits, prove their bitwise programs equal, run them fast, emit them anywhere.
 #[derive(Parser)]
 #[command(name = "onebit", version, disable_help_subcommand = true)]
 #[command(
@@ -55,6 +55,7 @@ enum Verb {
     Doctor(verbs::doctor::Args),
     Run(verbs::run::Args),
     Verify(verbs::verify::Args),
+    Emit(verbs::emit::Args),
     Bench(verbs::bench::Args),
 }
 
@@ -85,6 +86,7 @@ fn run(verb: &Verb) -> Result<(), Failure> {
         Verb::Doctor(args) => verbs::doctor::run(args),
         Verb::Run(args) => verbs::run::run(args),
         Verb::Verify(args) => verbs::verify::run(args),
+        Verb::Emit(args) => verbs::emit::run(args),
         Verb::Bench(args) => verbs::bench::run(args),
     }
 }

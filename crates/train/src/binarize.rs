@@ -136,8 +136,8 @@ pub fn initial_aux(spec: &WeightSpec, latent: &[f32], rows: usize, cols: usize) 
 /// - `real`: the (standardised) copies, without factor.
 /// - `sign`; `stochastic`, which is +1 with probability `clip((w + 1) / 2, 0, 1)` in training (BinaryConnect,
 ///   Courbariaux et al. 2015) and sign otherwise; `ternary`, whose smallest magnitudes of the layer, in the
-///   share `sparsity`, are 0 (Kim & Smaragdis 2015), or all but the `fan_in` greatest of each row; `twn`, 0 up to 0.7 of the layer's mean magnitude (Li & Liu
-///   2016). Their factor is `scale`; means of magnitudes count the weights that are not zero.
+///   share `sparsity`, are 0 (Kim & Smaragdis 2015), or all but the `fan_in` greatest of each row, the first of equal
+///   ones; `twn`, 0 up to 0.7 of the layer's mean magnitude (Li & Liu 2016). Their factor is `scale`; means of magnitudes count the weights that are not zero.
 /// - `dorefa` with k > 1 bits: codes `2 round((2^k - 1) r) - (2^k - 1)`, `r = tanh(w) / (2 max |tanh(w)|) + 1/2`
 ///   with the layer's maximum, factor `1 / (2^k - 1)`; with one bit, sign times the layer's mean magnitude
 ///   (Zhou et al. 2016).

@@ -13,7 +13,7 @@ use crate::network::{EPS, Network, NodeState, Role};
 use crate::ops::{self, Pool, PoolKind, Unit, values};
 use crate::recipe::StageKind;
 use crate::recipe::layers::UnitName;
-use crate::simd::{for_row_groups, vectorized};
+use crate::simd::{for_row_groups, for_run, run_of_rows, vectorized};
 
 impl Network {
     /// Scores `[batch, classes]` of an encoded batch `[batch, inputs]`.
@@ -199,13 +199,14 @@ fn unit_of(x: FlexTensor, unit: Unit) -> FlexTensor {
 
 /// `x * scale[c] + shift[c]`.
 fn affine(mut x: FlexTensor, scale: &[f32], shift: &[f32]) -> FlexTensor {
-    let cols = scale.len();
+    let (cols, run) = (scale.len(), run_of_rows(scale.len()));
+    let (scale, shift) = (for_run(scale), for_run(shift));
     for_row_groups(x.storage_mut::<f32>(), cols, |_, chunk| {
         vectorized(
             #[inline(always)]
             || {
-                for row in chunk.chunks_exact_mut(cols) {
-                    for ((x, a), b) in row.iter_mut().zip(scale).zip(shift) {
+                for rows in chunk.chunks_mut(run) {
+                    for ((x, a), b) in rows.iter_mut().zip(&scale).zip(&shift) {
                         *x = *x * a + b;
                     }
                 }
@@ -217,13 +218,14 @@ fn affine(mut x: FlexTensor, scale: &[f32], shift: &[f32]) -> FlexTensor {
 
 /// `x + shift[c]`.
 fn shifted(mut x: FlexTensor, shift: &[f32]) -> FlexTensor {
-    let cols = shift.len();
+    let (cols, run) = (shift.len(), run_of_rows(shift.len()));
+    let shift = for_run(shift);
     for_row_groups(x.storage_mut::<f32>(), cols, |_, chunk| {
         vectorized(
             #[inline(always)]
             || {
-                for row in chunk.chunks_exact_mut(cols) {
-                    row.iter_mut().zip(shift).for_each(|(x, b)| *x += b);
+                for rows in chunk.chunks_mut(run) {
+                    rows.iter_mut().zip(&shift).for_each(|(x, b)| *x += b);
                 }
             },
         );

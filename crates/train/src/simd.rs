@@ -11,6 +11,9 @@ pub const CHUNK: usize = 32 * 1024;
 /// Row groups that a column-wise reduction is cut into.
 pub const ROW_GROUPS: usize = 8;
 
+/// Long enough that the checks before an inner loop cost little.
+const LEAST_RUN: usize = 256;
+
 /// Runs `f` compiled for the best instruction set of this CPU.
 #[inline(always)]
 pub fn vectorized<R>(f: impl FnOnce() -> R) -> R {
@@ -56,6 +59,27 @@ pub fn sum_row_groups(
         }
     }
     total
+}
+
+/// Elements of whole rows that a loop over columns takes at once: one row, or several of few columns, as an inner loop
+/// shorter than the registers it is compiled for falls back to single elements.
+pub fn run_of_rows(n_cols: usize) -> usize {
+    n_cols * (LEAST_RUN / n_cols.max(1)).max(1)
+}
+
+/// The numbers of each column for every row of a run.
+pub fn for_run(per_column: &[f32]) -> Vec<f32> {
+    let run = run_of_rows(per_column.len());
+    per_column.iter().copied().cycle().take(run).collect()
+}
+
+/// Adds up the rows of each run: `[n][run]` to `[n][n_cols]`.
+pub fn fold_runs(sums: &[f32], n_cols: usize) -> Vec<f32> {
+    let mut folded = Vec::with_capacity(sums.len());
+    for run in sums.chunks_exact(run_of_rows(n_cols)) {
+        folded.extend((0..n_cols).map(|c| run.iter().skip(c).step_by(n_cols).sum::<f32>()));
+    }
+    folded
 }
 
 /// A number in `0..2^32` that depends on `seed` and `index` alone (a 32-bit finaliser by multiplication
@@ -109,6 +133,25 @@ mod tests {
             );
         }
         assert!((tanh(f32::MAX) - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn runs_hold_whole_rows_and_fold_to_columns() {
+        for n_cols in [1, 3, 16, 33, 63, 64, 65, 200] {
+            let run = run_of_rows(n_cols);
+            assert!(
+                run.is_multiple_of(n_cols) && run > LEAST_RUN - n_cols,
+                "{n_cols}"
+            );
+            let per_column: Vec<f32> = (0..n_cols).map(|c| c as f32).collect();
+            let repeated = for_run(&per_column);
+            assert!((0..run).all(|i| repeated[i] == (i % n_cols) as f32));
+            let both = [repeated.clone(), vec![1.0; run]].concat();
+            let n_rows = (run / n_cols) as f32;
+            let expected = per_column.iter().map(|c| c * n_rows);
+            let expected: Vec<f32> = expected.chain(vec![n_rows; n_cols]).collect();
+            assert_eq!(fold_runs(&both, n_cols), expected);
+        }
     }
 
     #[test]

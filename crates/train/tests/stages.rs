@@ -171,6 +171,21 @@ fn what_a_student_takes_from_its_teacher_changes_it_and_no_weight_at_all_does_no
 }
 
 #[test]
+fn every_epoch_is_recalibrated_before_it_is_judged() {
+    let data = images([6, 6, 2], 7);
+    let first_accuracy = |epochs: usize| {
+        // A rate that does not change: the first epoch is the same, however many follow.
+        let stage = BITWISE.replace("epochs = 3", &format!("epochs = {epochs}"));
+        let stage = format!("{stage}lr_end = 0.01\nrecalibrate = 3\n");
+        let recipe = recipe("weights = \"sign\"\ninput = \"sign\"", &stage);
+        let dir = tempfile::tempdir().unwrap();
+        let outcome = run(&recipe, &data, dir.path()).unwrap();
+        outcome.history[0].val_accuracy
+    };
+    assert_eq!(first_accuracy(1), first_accuracy(2));
+}
+
+#[test]
 fn recalibration_is_the_mean_over_the_first_batches() {
     let data = images([6, 6, 2], 7);
     let recipe = recipe(

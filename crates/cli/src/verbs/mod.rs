@@ -5,6 +5,7 @@ pub mod compile;
 pub mod data;
 pub mod demo;
 pub mod doctor;
+pub mod emit;
 pub mod eval;
 pub mod import;
 pub mod inspect;

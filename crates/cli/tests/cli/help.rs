@@ -4,9 +4,9 @@ use std::path::Path;
 
 use crate::common::{expect, fails, ok, run_in};
 
-const VERBS: [&str; 11] = [
+const VERBS: [&str; 12] = [
     "demo", "data", "train", "eval", "compile", "import", "inspect", "doctor", "run", "verify",
-    "bench",
+    "emit", "bench",
 ];
 
 #[test]
@@ -23,6 +23,12 @@ fn every_verb_explains_itself() {
         text.push_str(&format!(
             "\n# onebit data {verb} --help\n{}",
             ok(here, &["data", verb, "--help"])
+        ));
+    }
+    for target in ["c", "wasm"] {
+        text.push_str(&format!(
+            "\n# onebit emit {target} --help\n{}",
+            ok(here, &["emit", target, "--help"])
         ));
     }
     expect("help.txt", &text);

@@ -7,6 +7,7 @@ mod bench;
 mod common;
 mod demo;
 mod doctor;
+mod emit;
 mod help;
 mod import;
 mod models;

@@ -239,23 +239,20 @@ pub(crate) fn threshold(z: &[f32], sparsity: f32) -> f32 {
     nth_magnitude(z, n_zero - 1)
 }
 
-/// The signs of the `fan_in` greatest magnitudes of each row, 0 elsewhere; where others equal the least of these, of
-/// fewer.
+/// The signs of the `fan_in` greatest magnitudes of each row, 0 elsewhere; of equal ones the first are taken, as
+/// clipped copies are often equal.
 pub(super) fn largest_of_rows(z: &[f32], cols: usize, fan_in: usize) -> Vec<f32> {
     let mut codes = vec![0.0; z.len()];
     edit_rows(&mut codes, cols, |r, out| {
         let row = &z[r * cols..][..cols];
-        let beta = match cols.checked_sub(fan_in) {
-            None | Some(0) => 0.0,
-            Some(n_zero) => {
-                let mut magnitudes: Vec<f32> = row.iter().map(|w| w.abs()).collect();
-                *magnitudes
-                    .select_nth_unstable_by(n_zero - 1, f32::total_cmp)
-                    .1
-            }
-        };
-        for (code, &w) in out.iter_mut().zip(row) {
-            *code = ternary(w, beta);
+        let mut order: Vec<usize> = (0..cols).collect();
+        if let 1.. = cols.saturating_sub(fan_in) {
+            let greater = |a: &usize, b: &usize| row[*b].abs().total_cmp(&row[*a].abs());
+            order.select_nth_unstable_by(fan_in, |a, b| greater(a, b).then(a.cmp(b)));
+            order.truncate(fan_in);
+        }
+        for c in order {
+            out[c] = ternary(row[c], 0.0);
         }
     });
     codes

@@ -279,8 +279,8 @@ fn a_fan_in_keeps_the_greatest_weights_of_each_row() {
             .codes
             .clone()
     };
-    // A weight as small as one that is left out is left out too.
-    let expected = [0.0, -1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+    // The first of equal weights is kept; a weight of zero has no sign.
+    let expected = [0.0, -1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, -1.0, 1.0, 0.0, 0.0];
     assert_eq!(codes(4), expected);
     let signs: Vec<f32> = latent
         .iter()

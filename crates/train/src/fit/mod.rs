@@ -265,9 +265,7 @@ impl<'a> Run<'a> {
             self.position.epoch += 1;
             network.set_progress(self.position.epoch as f32 / stage.epochs as f32);
             network.settle();
-            if self.position.epoch == stage.epochs && stage.recalibrate > 0 {
-                self.recalibrate(network, stage);
-            }
+            self.recalibrate(network, stage);
             record.val_accuracy = self.validate(network, target(stage.kind));
             // A teacher is a stage of its own and has no bits to export.
             let last_stage =
@@ -298,7 +296,7 @@ impl<'a> Run<'a> {
             let x = self
                 .feeder
                 .batch(&self.train, indices, target(stage.kind), augment);
-            let stats = network.forward(x, 0, &[]).stats;
+            let stats = network.batch_stats(x);
             network.blend_stats(&stats, 1.0 / (i + 1) as f32);
         }
     }

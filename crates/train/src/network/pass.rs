@@ -8,12 +8,15 @@ use crate::graph::Extent;
 impl Network {
     /// Scores with the graph that leads to them. `seed` decides what dropout drops; `taps` are values to keep.
     pub fn forward(&self, x: FlexTensor, seed: u32, taps: &[usize]) -> Forward {
-        let mut pass = Pass {
-            network: self,
-            seed,
-            leaves: Vec::new(),
-            stats: Vec::new(),
-        };
+        self.pass(x, taps, Pass::new(self, Leaves::Tracked, seed))
+    }
+
+    /// The batch's statistics of each node's norm, by a forward pass that leaves no graph behind.
+    pub fn batch_stats(&self, x: FlexTensor) -> Vec<Option<BatchStats>> {
+        self.pass(x, &[], Pass::new(self, Leaves::Plain, 0)).stats
+    }
+
+    fn pass(&self, x: FlexTensor, taps: &[usize], mut pass: Pass<'_>) -> Forward {
         let mut readers = vec![0usize; self.graph.nodes.len() + 1];
         for node in &self.graph.nodes {
             node.inputs.iter().for_each(|&id| readers[id] += 1);
@@ -51,22 +54,43 @@ impl Network {
     }
 }
 
+/// Whether gradients of the parameters are wanted. A graph stays in memory until a backward pass takes it up.
+#[derive(Clone, Copy)]
+enum Leaves {
+    Tracked,
+    Plain,
+}
+
 /// A forward pass in progress.
 struct Pass<'a> {
     network: &'a Network,
+    kind: Leaves,
     seed: u32,
     leaves: Vec<Tensor<2>>,
     stats: Vec<Option<BatchStats>>,
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    fn new(network: &'a Network, kind: Leaves, seed: u32) -> Self {
+        Pass {
+            network,
+            kind,
+            seed,
+            leaves: Vec::new(),
+            stats: Vec::new(),
+        }
+    }
+
     fn leaf(&mut self, param: &Param) -> Tensor<2> {
         self.leaf_of(param.value.clone())
     }
 
     fn leaf_of(&mut self, values: FlexTensor) -> Tensor<2> {
-        let leaf = self.network.device.tensor(values).require_grad();
-        self.leaves.push(leaf.clone());
+        let mut leaf = self.network.device.tensor(values);
+        if let Leaves::Tracked = self.kind {
+            leaf = leaf.require_grad();
+            self.leaves.push(leaf.clone());
+        }
         leaf
     }
 

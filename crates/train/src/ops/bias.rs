@@ -9,7 +9,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::Tensor;
 
 use super::{contiguous, dims, flex_handle, flex_tensor, values};
-use crate::simd::{for_row_groups, sum_row_groups, vectorized};
+use crate::simd::{fold_runs, for_row_groups, for_run, run_of_rows, sum_row_groups, vectorized};
 
 /// `(x + bias) * scale`, with `x: [batch, n]` and `bias: [1, n]`.
 ///
@@ -23,14 +23,14 @@ pub fn add_bias(x: Tensor<2>, bias: Tensor<2>, scale: f32) -> Tensor<2> {
     let (x, b) = (contiguous(x), contiguous(b));
     let (rows, cols) = dims(&x);
     let mut out = vec![0.0f32; rows * cols];
-    let (xv, bv) = (values(&x), values(&b));
+    let run = run_of_rows(cols);
+    let (xv, bv) = (values(&x), for_run(values(&b)));
     for_row_groups(&mut out, cols, |first, chunk| {
         vectorized(
             #[inline(always)]
             || {
-                for (row, o) in chunk.chunks_exact_mut(cols).enumerate() {
-                    let x = &xv[(first + row) * cols..][..cols];
-                    for ((o, x), b) in o.iter_mut().zip(x).zip(bv) {
+                for (o, x) in chunk.chunks_mut(run).zip(xv[first * cols..].chunks(run)) {
+                    for ((o, x), b) in o.iter_mut().zip(x).zip(&bv) {
                         *o = (x + b) * scale;
                     }
                 }
@@ -72,11 +72,12 @@ impl Backward<Flex, 2> for AddBias {
         });
         if let Some(node) = b_node {
             let gv = values(&g);
-            let sums = sum_row_groups(rows, cols, |start, end, sums| {
+            let run = run_of_rows(cols);
+            let sums = sum_row_groups(rows, run, |start, end, sums| {
                 vectorized(
                     #[inline(always)]
                     || {
-                        for row in gv[start * cols..end * cols].chunks_exact(cols) {
+                        for row in gv[start * cols..end * cols].chunks(run) {
                             for (s, g) in sums.iter_mut().zip(row) {
                                 *s += g;
                             }
@@ -84,7 +85,7 @@ impl Backward<Flex, 2> for AddBias {
                     },
                 );
             });
-            grads.register::<Flex>(node.id, flex_tensor(sums, 1, cols));
+            grads.register::<Flex>(node.id, flex_tensor(fold_runs(&sums, cols), 1, cols));
         }
         if let Some(node) = x_node {
             grads.register::<Flex>(node.id, g);

@@ -10,7 +10,7 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
 use super::{contiguous, dims, flex_handle, flex_tensor, values};
-use crate::simd::{for_row_groups, sum_row_groups, vectorized};
+use crate::simd::{fold_runs, for_row_groups, for_run, run_of_rows, sum_row_groups, vectorized};
 
 /// Mean and biased variance of each feature over the batch.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,15 +71,17 @@ pub fn batch_norm(
 }
 
 fn normalised(x: &[f32], mean: &[f32], scale: &[f32], beta: &[f32], cols: usize) -> Vec<f32> {
+    let run = run_of_rows(cols);
+    let (mean, scale, beta) = (for_run(mean), for_run(scale), for_run(beta));
     let mut out = vec![0.0f32; x.len()];
     for_row_groups(&mut out, cols, |first, chunk| {
         vectorized(
             #[inline(always)]
             || {
-                for (row, o) in chunk.chunks_exact_mut(cols).enumerate() {
-                    let x = &x[(first + row) * cols..][..cols];
-                    for c in 0..cols {
-                        o[c] = (x[c] - mean[c]) * scale[c] + beta[c];
+                for (o, x) in chunk.chunks_mut(run).zip(x[first * cols..].chunks(run)) {
+                    let columns = mean.iter().zip(&scale).zip(&beta);
+                    for ((o, x), ((mean, scale), beta)) in o.iter_mut().zip(x).zip(columns) {
+                        *o = (x - mean) * scale + beta;
                     }
                 }
             },
@@ -93,21 +95,25 @@ fn statistics(x: &[f32], rows: usize, cols: usize) -> BatchStats {
     let n = 1.0 / rows as f32;
     // A pixel in the middle: those at a border see padding and lie far from the mean.
     let first = &x[rows / 2 * cols..][..cols];
-    let sums = sum_row_groups(rows, 2 * cols, |start, end, sums| {
-        let (sum, squares) = sums.split_at_mut(cols);
+    let run = run_of_rows(cols);
+    let firsts = for_run(first);
+    let sums = sum_row_groups(rows, 2 * run, |start, end, sums| {
+        let (sum, squares) = sums.split_at_mut(run);
         vectorized(
             #[inline(always)]
             || {
-                for row in x[start * cols..end * cols].chunks_exact(cols) {
-                    for c in 0..cols {
-                        let d = row[c] - first[c];
-                        sum[c] += d;
-                        squares[c] += d * d;
+                for x in x[start * cols..end * cols].chunks(run) {
+                    let sums = sum.iter_mut().zip(squares.iter_mut());
+                    for ((x, first), (sum, square)) in x.iter().zip(&firsts).zip(sums) {
+                        let d = x - first;
+                        *sum += d;
+                        *square += d * d;
                     }
                 }
             },
         );
     });
+    let sums = fold_runs(&sums, cols);
     let (sum, squares) = sums.split_at(cols);
     let mean = sum.iter().zip(first).map(|(s, x)| x + s * n).collect();
     let var = sum
@@ -155,22 +161,27 @@ impl Backward<Flex, 3> for BatchNorm {
 
 fn gradient_sums(g: &[f32], saved: &Saved, rows: usize, cols: usize) -> Vec<f32> {
     let x = values(&saved.x);
-    let (mean, rstd) = (&saved.mean[..cols], &saved.rstd[..cols]);
-    sum_row_groups(rows, 2 * cols, |start, end, sums| {
-        let (sum_g, sum_gx) = sums.split_at_mut(cols);
+    let run = run_of_rows(cols);
+    let (mean, rstd) = (for_run(&saved.mean), for_run(&saved.rstd));
+    let sums = sum_row_groups(rows, 2 * run, |start, end, sums| {
+        let (sum_g, sum_gx) = sums.split_at_mut(run);
         vectorized(
             #[inline(always)]
             || {
-                for row in start..end {
-                    let (g, x) = (&g[row * cols..][..cols], &x[row * cols..][..cols]);
-                    for c in 0..cols {
-                        sum_g[c] += g[c];
-                        sum_gx[c] += g[c] * ((x[c] - mean[c]) * rstd[c]);
+                let rows = start * cols..end * cols;
+                for (g, x) in g[rows.clone()].chunks(run).zip(x[rows].chunks(run)) {
+                    let columns = mean.iter().zip(&rstd);
+                    let sums = sum_g.iter_mut().zip(sum_gx.iter_mut());
+                    let elements = g.iter().zip(x).zip(columns).zip(sums);
+                    for (((g, x), (mean, rstd)), (sum_g, sum_gx)) in elements {
+                        *sum_g += g;
+                        *sum_gx += g * ((x - mean) * rstd);
                     }
                 }
             },
         );
-    })
+    });
+    fold_runs(&sums, cols)
 }
 
 /// `g = gamma * rstd * (g - sum_g / n - xhat * sum_gx / n)`.
@@ -182,18 +193,29 @@ fn input_gradient(
     rows: usize,
     cols: usize,
 ) {
-    let (x, gamma) = (values(&saved.x), values(&saved.gamma));
-    let (mean, rstd) = (&saved.mean[..cols], &saved.rstd[..cols]);
+    let x = values(&saved.x);
     let n = 1.0 / rows as f32;
+    let run = run_of_rows(cols);
+    let factor = |(gamma, rstd)| gamma * rstd;
+    let factor: Vec<f32> = values(&saved.gamma)
+        .iter()
+        .zip(&saved.rstd)
+        .map(factor)
+        .collect();
+    let share = |sums: &[f32]| for_run(&sums.iter().map(|s| s * n).collect::<Vec<f32>>());
+    let (of_g, of_gx) = (share(sum_g), share(sum_gx));
+    let (mean, rstd, factor) = (for_run(&saved.mean), for_run(&saved.rstd), for_run(&factor));
     for_row_groups(g, cols, |first, chunk| {
         vectorized(
             #[inline(always)]
             || {
-                for (row, g) in chunk.chunks_exact_mut(cols).enumerate() {
-                    let x = &x[(first + row) * cols..][..cols];
-                    for c in 0..cols {
-                        let xhat = (x[c] - mean[c]) * rstd[c];
-                        g[c] = gamma[c] * rstd[c] * (g[c] - sum_g[c] * n - xhat * sum_gx[c] * n);
+                for (g, x) in chunk.chunks_mut(run).zip(x[first * cols..].chunks(run)) {
+                    let shares = of_g.iter().zip(&of_gx);
+                    let columns = mean.iter().zip(&rstd).zip(&factor).zip(shares);
+                    let elements = g.iter_mut().zip(x).zip(columns);
+                    for ((g, x), (((mean, rstd), factor), (of_g, of_gx))) in elements {
+                        let xhat = (x - mean) * rstd;
+                        *g = factor * (*g - of_g - xhat * of_gx);
                     }
                 }
             },

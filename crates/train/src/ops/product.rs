@@ -21,7 +21,7 @@ use rayon::prelude::*;
 use super::dense::{self, Operand};
 use super::{composite_conv, contiguous, depthwise, dims, flex_handle, flex_tensor, values};
 use crate::graph::ProductShape;
-use crate::simd::{for_row_groups, vectorized};
+use crate::simd::{for_row_groups, for_run, run_of_rows, vectorized};
 
 /// Groups of images whose weight gradients are summed one after the other: few, as each holds a whole gradient.
 const GRADIENT_GROUPS: usize = 4;
@@ -271,13 +271,14 @@ fn scale_columns(y: &mut FlexTensor, scale: Option<&[f32]>, unit: f32) {
         return;
     }
     let (_, cols) = dims(y);
-    let factors = column_factors(scale, unit, cols);
+    let run = run_of_rows(cols);
+    let factors = for_run(&column_factors(scale, unit, cols));
     for_row_groups(y.storage_mut::<f32>(), cols, |_, chunk| {
         vectorized(
             #[inline(always)]
             || {
-                for row in chunk.chunks_exact_mut(cols) {
-                    for (y, s) in row.iter_mut().zip(&factors) {
+                for rows in chunk.chunks_mut(run) {
+                    for (y, s) in rows.iter_mut().zip(&factors) {
                         *y = *y * s + 0.0;
                     }
                 }

@@ -15,7 +15,9 @@ use rayon::prelude::*;
 use super::depthwise::ordered_conv;
 use super::{contiguous, dims, flex_handle, flex_tensor, values};
 use crate::graph::Extent;
-use crate::simd::{for_row_groups, hash32, sum_row_groups, vectorized};
+use crate::simd::{
+    fold_runs, for_row_groups, for_run, hash32, run_of_rows, sum_row_groups, vectorized,
+};
 use onebit_bits::train_conv::Geometry;
 
 /// `x` where `x >= 0`, else `slope[c] * x` (He et al. 2015); `slope: [1, channels]`.
@@ -43,13 +45,15 @@ pub fn prelu(x: Tensor<2>, slope: Tensor<2>) -> Tensor<2> {
 /// The forward values of [`prelu`].
 pub fn prelu_values(x: &[f32], slope: &[f32]) -> Vec<f32> {
     let cols = slope.len();
+    let run = run_of_rows(cols);
+    let slope = for_run(slope);
     let mut out = x.to_vec();
     for_row_groups(&mut out, cols, |_, chunk| {
         vectorized(
             #[inline(always)]
             || {
-                for row in chunk.chunks_exact_mut(cols) {
-                    for (o, s) in row.iter_mut().zip(slope) {
+                for rows in chunk.chunks_mut(run) {
+                    for (o, s) in rows.iter_mut().zip(&slope) {
                         *o = if *o >= 0.0 { *o } else { s * *o };
                     }
                 }
@@ -70,16 +74,17 @@ impl Backward<Flex, 2> for Prelu {
         let [x_node, s_node] = ops.parents;
         let mut g = contiguous(grads.consume::<Flex>(&ops.node));
         let (rows, cols) = dims(&g);
-        let (x, slope) = (values(&x), values(&slope));
+        let run = run_of_rows(cols);
+        let (x, slope) = (values(&x), for_run(values(&slope)));
         if let Some(node) = s_node {
             let gv = values(&g);
-            let sums = sum_row_groups(rows, cols, |start, end, sums| {
+            let sums = sum_row_groups(rows, run, |start, end, sums| {
                 vectorized(
                     #[inline(always)]
                     || {
                         let rows = start * cols..end * cols;
-                        let pairs = gv[rows.clone()].chunks_exact(cols);
-                        for (g, x) in pairs.zip(x[rows].chunks_exact(cols)) {
+                        let pairs = gv[rows.clone()].chunks(run);
+                        for (g, x) in pairs.zip(x[rows].chunks(run)) {
                             for ((s, g), x) in sums.iter_mut().zip(g).zip(x) {
                                 *s += g * x.min(0.0);
                             }
@@ -87,16 +92,16 @@ impl Backward<Flex, 2> for Prelu {
                     },
                 );
             });
-            grads.register::<Flex>(node.id, flex_tensor(sums, 1, cols));
+            grads.register::<Flex>(node.id, flex_tensor(fold_runs(&sums, cols), 1, cols));
         }
         if let Some(node) = x_node {
             for_row_groups(g.storage_mut::<f32>(), cols, |first, chunk| {
                 vectorized(
                     #[inline(always)]
                     || {
-                        let x = x[first * cols..].chunks_exact(cols);
-                        for (g, x) in chunk.chunks_exact_mut(cols).zip(x) {
-                            for ((g, x), s) in g.iter_mut().zip(x).zip(slope) {
+                        let x = x[first * cols..].chunks(run);
+                        for (g, x) in chunk.chunks_mut(run).zip(x) {
+                            for ((g, x), s) in g.iter_mut().zip(x).zip(&slope) {
                                 *g = if *x >= 0.0 { *g } else { s * *g };
                             }
                         }

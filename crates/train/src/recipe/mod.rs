@@ -197,7 +197,7 @@ pub struct Stage {
     /// How gradients are multiplied.
     #[serde(default, skip_serializing_if = "Gradients::is_default")]
     pub gradients: Gradients,
-    /// Batches over which the statistics of batch norms are averaged anew after the last epoch.
+    /// Batches over which the statistics of batch norms are averaged anew after each epoch.
     #[serde(default, skip_serializing_if = "is_none_of_them")]
     pub recalibrate: usize,
     /// Stand-in for the derivative of sign.

@@ -1,0 +1,160 @@
+//! `onebit emit`: a Program becomes files that need no onebit.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use onebit_emit::c::{C, COptions};
+use onebit_emit::loops::WordBits;
+use onebit_emit::lower::Values;
+use onebit_emit::wasm::{Lanes, Wasm, WasmOptions};
+use onebit_emit::{Emitter, emit};
+use serde_json::json;
+
+use crate::error::{Failure, failed, misuse};
+use crate::files::{remedy, write_whole};
+use crate::modelfile;
+use crate::output::{say, say_json};
+
+/// Write a Program as files that need no onebit
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    target: Target,
+}
+
+#[derive(clap::Subcommand)]
+enum Target {
+    C(CArgs),
+    Wasm(WasmArgs),
+}
+
+/// C99 for firmware: one .h, one .c, no allocation, no library
+#[derive(clap::Args)]
+struct CArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Bits of a word of packed values: 32 for microcontrollers, 64 for processors with such registers
+    #[arg(long, value_name = "BITS", default_value = "32", value_parser = ["32", "64"])]
+    word: String,
+}
+
+/// WebAssembly for browsers and Node.js: modules with and without SIMD, and their loader
+#[derive(clap::Args)]
+struct WasmArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Which modules to write
+    #[arg(long, value_enum, default_value_t = Modules::Both)]
+    modules: Modules,
+    /// Keep every layer's value readable in memory, for pages that show them
+    #[arg(long)]
+    keep_values: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Modules {
+    Both,
+    Simd,
+    Scalar,
+}
+
+#[derive(clap::Args)]
+struct Common {
+    /// A .bnn file, or a .net file, which is lowered first
+    model: PathBuf,
+    /// The folder to write to; it is made where it is missing
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    /// Name of the files and of what they define [default: the Program's]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    match &args.target {
+        Target::C(args) => {
+            let word = match args.word.as_str() {
+                "64" => WordBits::W64,
+                _ => WordBits::W32,
+            };
+            let name = args.common.name.clone().unwrap_or_default();
+            let options = COptions { name, word };
+            write(&args.common, &C { options })
+        }
+        Target::Wasm(args) => {
+            let options = WasmOptions {
+                name: args.common.name.clone().unwrap_or_default(),
+                lanes: match args.modules {
+                    Modules::Both => Lanes::Both,
+                    Modules::Simd => Lanes::Simd,
+                    Modules::Scalar => Lanes::Scalar,
+                },
+                values: match args.keep_values {
+                    true => Values::Kept,
+                    false => Values::Reused,
+                },
+            };
+            write(&args.common, &Wasm { options })
+        }
+    }
+}
+
+fn write(args: &Common, emitter: &dyn Emitter) -> Result<(), Failure> {
+    if args.name.as_deref() == Some("") {
+        return misuse("--name is empty; give a word, or leave it out for the Program's own name");
+    }
+    let program = modelfile::load(&args.model)?.program;
+    let emitted = emit(emitter, &program)
+        .map_err(|error| Failure::Failed(format!("{}: {error}", args.model.display())))?;
+    make_folder(&args.output)?;
+    let mut paths = Vec::new();
+    for file in &emitted.files {
+        let path = args.output.join(&file.path);
+        make_folder(path.parent().unwrap_or(&args.output))?;
+        write_whole(&path, &file.bytes)?;
+        paths.push((path.display().to_string(), file.bytes.len()));
+    }
+    if args.json {
+        let files: Vec<_> = paths
+            .iter()
+            .map(|(path, n_bytes)| json!({ "path": path, "bytes": n_bytes }))
+            .collect();
+        let report: serde_json::Map<_, _> = emitted
+            .report
+            .iter()
+            .map(|(what, figure)| (what.clone(), json!(figure)))
+            .collect();
+        return say_json(&json!({
+            "target": emitter.name(),
+            "files": files,
+            "report": report,
+        }));
+    }
+    let files = paths.iter().map(|(path, _)| ("file", path.as_str()));
+    let figures = emitted
+        .report
+        .iter()
+        .map(|(what, figure)| (what.as_str(), figure.as_str()));
+    let rows: Vec<(&str, &str)> = files.chain(figures).collect();
+    let width = rows.iter().map(|(what, _)| what.len()).max().unwrap_or(0);
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|(what, figure)| format!("{what:width$}  {figure}"))
+        .collect();
+    say(lines.join("\n"))
+}
+
+fn make_folder(path: &Path) -> Result<(), Failure> {
+    match fs::create_dir_all(path) {
+        Ok(()) => Ok(()),
+        Err(error) => failed(format!(
+            "{}: cannot make the folder: {error}; {}",
+            path.display(),
+            remedy(&error)
+        )),
+    }
+}
