@@ -119,7 +119,11 @@ def measure_sample(job, folder, images, gradients, options):
     command = job.pinned(command_of(job, recipe, run_folder, options) + changes)
     with open(folder / "stderr", "w+") as errors:
         process = subprocess.Popen(
-            command, env=job.environment(), stdout=subprocess.DEVNULL, stderr=errors
+            command,
+            env=job.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            preexec_fn=heed_interrupts,
         )
         try:
             epochs = wait_for_epochs(process, run_folder / "log.jsonl", options)
@@ -135,6 +139,11 @@ def measure_sample(job, folder, images, gradients, options):
         "versions": {"onebit": version(options)},
         "settings": changes[1::2],
     }
+
+
+def heed_interrupts():
+    """In the child: a shell that starts this script in the background has SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for_epochs(process, log, options):
