@@ -92,7 +92,7 @@ fn layer(program: &Program, idx: usize, types: &ProgramTypes) -> LayerStatistics
     let (input, output) = (types.of(operand), types.of(ValueId(idx + 1)));
     let mut found = LayerStatistics {
         name: node.name.clone(),
-        op: op_name(&node.op),
+        op: node.op.name(),
         input: input.to_string(),
         output: output.to_string(),
         n_weights: 0,
@@ -131,35 +131,6 @@ fn layer(program: &Program, idx: usize, types: &ProgramTypes) -> LayerStatistics
     }
     found.work.bytes = found.bytes;
     found
-}
-
-/// The name of an op, as the text of a Program writes it.
-pub fn op_name(op: &Op) -> &'static str {
-    match op {
-        Op::Dense { .. } => "dense",
-        Op::Conv2d(_) => "conv2d",
-        Op::Threshold(_) => "threshold",
-        Op::Quantize { .. } => "quantize",
-        Op::Planes => "planes",
-        Op::Affine { .. } => "affine",
-        Op::Relu => "relu",
-        Op::Clip { .. } => "clip",
-        Op::Prelu { .. } => "prelu",
-        Op::Rprelu { .. } => "rprelu",
-        Op::Add => "add",
-        Op::Mul => "mul",
-        Op::Concat => "concat",
-        Op::ConcatChannels => "concat_channels",
-        Op::Slice { .. } => "slice",
-        Op::Reshape { .. } => "reshape",
-        Op::Transpose { .. } => "transpose",
-        Op::MaxPool(_) => "max_pool",
-        Op::AvgPool { .. } => "avg_pool",
-        Op::GlobalAvgPool => "global_avg_pool",
-        Op::GroupNorm(_) => "group_norm",
-        Op::Softmax => "softmax",
-        Op::Argmax => "argmax",
-    }
 }
 
 /// Bytes of weights and constants, as `.bnn` stores them.

@@ -9,15 +9,15 @@ pub mod loops;
 pub mod lower;
 pub mod wasm;
 
-use onebit_model::program::{Op, Program};
+use onebit_model::program::Program;
 use onebit_model::{ProgramTypes, VerifyErrors, verify};
 use thiserror::Error;
 
 /// A file of the result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
-    /// Where it belongs, below the folder that the caller chose; parts are joined by `/`.
-    pub path: String,
+    /// Its name in the folder that the caller chose.
+    pub name: String,
     /// What it holds.
     pub bytes: Vec<u8>,
 }
@@ -68,33 +68,4 @@ pub fn emit(emitter: &dyn Emitter, program: &Program) -> Result<Emitted, EmitErr
     let types = verify(program)?;
     emitter.check(program, &types)?;
     emitter.emit(program, &types)
-}
-
-/// An op's name in the text of a Program.
-pub(crate) fn op_name(op: &Op) -> &'static str {
-    match op {
-        Op::Dense { .. } => "dense",
-        Op::Conv2d(_) => "conv2d",
-        Op::Threshold(_) => "threshold",
-        Op::Quantize { .. } => "quantize",
-        Op::Planes => "planes",
-        Op::Affine { .. } => "affine",
-        Op::Relu => "relu",
-        Op::Clip { .. } => "clip",
-        Op::Prelu { .. } => "prelu",
-        Op::Rprelu { .. } => "rprelu",
-        Op::GroupNorm(_) => "group_norm",
-        Op::Add => "add",
-        Op::Mul => "mul",
-        Op::Concat => "concat",
-        Op::ConcatChannels => "concat_channels",
-        Op::Slice { .. } => "slice",
-        Op::Reshape { .. } => "reshape",
-        Op::Transpose { .. } => "transpose",
-        Op::MaxPool(_) => "max_pool",
-        Op::AvgPool { .. } => "avg_pool",
-        Op::GlobalAvgPool => "global_avg_pool",
-        Op::Softmax => "softmax",
-        Op::Argmax => "argmax",
-    }
 }

@@ -157,6 +157,37 @@ pub enum Op {
     Argmax,
 }
 
+impl Op {
+    /// The name of the op, as the text of a Program writes it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Dense { .. } => "dense",
+            Op::Conv2d(_) => "conv2d",
+            Op::Threshold(_) => "threshold",
+            Op::Quantize { .. } => "quantize",
+            Op::Planes => "planes",
+            Op::Affine { .. } => "affine",
+            Op::Relu => "relu",
+            Op::Clip { .. } => "clip",
+            Op::Prelu { .. } => "prelu",
+            Op::Rprelu { .. } => "rprelu",
+            Op::Add => "add",
+            Op::Mul => "mul",
+            Op::Concat => "concat",
+            Op::ConcatChannels => "concat_channels",
+            Op::Slice { .. } => "slice",
+            Op::Reshape { .. } => "reshape",
+            Op::Transpose { .. } => "transpose",
+            Op::MaxPool(_) => "max_pool",
+            Op::AvgPool { .. } => "avg_pool",
+            Op::GlobalAvgPool => "global_avg_pool",
+            Op::GroupNorm(_) => "group_norm",
+            Op::Softmax => "softmax",
+            Op::Argmax => "argmax",
+        }
+    }
+}
+
 /// A two-dimensional convolution (a cross-correlation, as in every framework).
 ///
 /// Output channel `r` belongs to group `r / (rows / groups)` and reads the `c / groups` channels of that group.

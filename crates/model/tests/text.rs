@@ -16,6 +16,24 @@ fn random_programs_round_trip() {
     }
 }
 
+#[test]
+fn an_op_bears_the_name_that_its_line_begins_with() {
+    for program in (0..300)
+        .map(random_program)
+        .chain((0..30).map(random_conv_program))
+    {
+        let text = print(&program);
+        let lines: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.split(" = ").nth(1))
+            .collect();
+        assert_eq!(lines.len(), program.nodes.len(), "{text}");
+        for (line, node) in lines.iter().zip(&program.nodes) {
+            assert_eq!(line.split(' ').next(), Some(node.op.name()), "{text}");
+        }
+    }
+}
+
 const GOOD: &str = "\
 onebit program 1
 name \"mnist\"

@@ -212,13 +212,13 @@ fn plain_bases(
         }
         WeightName::Stochastic if ctx.training => map(z, |w, i| draw(w, ctx.seed, i)),
         WeightName::Sign | WeightName::Stochastic | WeightName::Dorefa => map(z, |w, _| sign(w)),
-        WeightName::Ternary if spec.fan_in.is_some() => {
-            forms::largest_of_rows(z, cols, spec.fan_in.unwrap_or(cols))
-        }
-        WeightName::Ternary => {
-            let beta = threshold(z, spec.sparsity.unwrap_or(0.0));
-            map(z, |w, _| ternary(w, beta))
-        }
+        WeightName::Ternary => match spec.fan_in {
+            Some(fan_in) => forms::largest_of_rows(z, cols, fan_in),
+            None => {
+                let beta = threshold(z, spec.sparsity.unwrap_or(0.0));
+                map(z, |w, _| ternary(w, beta))
+            }
+        },
         WeightName::Twn => {
             let magnitude = total(&per_row(z, cols, |_, row| sum(row, f32::abs)));
             let beta = TWN_DELTA * magnitude / z.len() as f32;

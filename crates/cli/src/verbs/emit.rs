@@ -113,8 +113,7 @@ fn write(args: &Common, emitter: &dyn Emitter) -> Result<(), Failure> {
     make_folder(&args.output)?;
     let mut paths = Vec::new();
     for file in &emitted.files {
-        let path = args.output.join(&file.path);
-        make_folder(path.parent().unwrap_or(&args.output))?;
+        let path = args.output.join(&file.name);
         write_whole(&path, &file.bytes)?;
         paths.push((path.display().to_string(), file.bytes.len()));
     }

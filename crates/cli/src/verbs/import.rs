@@ -17,7 +17,7 @@ use crate::examples::from_array;
 use crate::files::write_whole;
 use crate::output::{note, say, say_json};
 use crate::recorded::{self, Comparison};
-use crate::statistics::{self, op_name};
+use crate::statistics;
 use crate::table::grouped;
 
 /// Turn a network of another framework into a Program
@@ -196,7 +196,7 @@ impl Summary<'_> {
     fn ops(&self) -> BTreeMap<&'static str, usize> {
         let mut ops = BTreeMap::new();
         for node in &self.program.nodes {
-            *ops.entry(op_name(&node.op)).or_insert(0) += 1;
+            *ops.entry(node.op.name()).or_insert(0) += 1;
         }
         ops
     }

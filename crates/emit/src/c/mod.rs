@@ -77,7 +77,7 @@ impl Emitter for C {
         };
         let files = [("h", interface.header()), ("c", interface.source())];
         let files = files.map(|(extension, text)| File {
-            path: format!("{name}.{extension}"),
+            name: format!("{name}.{extension}"),
             bytes: text.into_bytes(),
         });
         let figures = [

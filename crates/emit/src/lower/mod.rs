@@ -176,7 +176,7 @@ impl Lower<'_> {
         let ty = self.types.of(ValueId(idx + 1));
         let fused = self.plan.threshold_of[idx].map(|node| &self.program.nodes[node].name);
         let fused = fused.map_or(String::new(), |name| format!(", with {name}"));
-        let op = crate::op_name(&node.op);
+        let op = node.op.name();
         self.run
             .comment(format!("{}: {op} to {ty}{fused}", node.name));
         match &node.op {

@@ -78,7 +78,7 @@ pub(super) fn layout(
         EmitError::Unsupported {
             target: "wasm",
             layer: layer.into(),
-            op: node.map_or("input", |node| crate::op_name(&node.op)),
+            op: node.map_or("input", |node| node.op.name()),
             reason: "constants and values up to it need more than the 4 GiB that a WebAssembly memory has; emit C, or \
                      use a smaller network"
                 .into(),

@@ -97,11 +97,11 @@ impl Emitter for Wasm {
         };
         let mut files = Vec::new();
         let mut report = Vec::new();
-        for (path, counting) in variants {
+        for (file, counting) in variants {
             let bytes = assemble::assemble(&module, &layout, counting, &section);
-            report.push((path.clone(), format!("{} bytes", bytes.len())));
+            report.push((file.clone(), format!("{} bytes", bytes.len())));
             files.push(File {
-                path: path.clone(),
+                name: file.clone(),
                 bytes,
             });
         }
@@ -109,7 +109,7 @@ impl Emitter for Wasm {
             .replace("SIMD_FILE", simd_file)
             .replace("SCALAR_FILE", scalar_file);
         files.push(File {
-            path: format!("{name}.mjs"),
+            name: format!("{name}.mjs"),
             bytes: loader.into_bytes(),
         });
         let memory = format!("{} bytes", layout.n_pages() * assemble::PAGE);

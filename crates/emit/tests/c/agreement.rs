@@ -6,7 +6,8 @@ use onebit_emit::loops::WordBits;
 use onebit_model::program::Program;
 use onebit_testkit::{random_conv_program, random_input, random_program};
 
-use crate::host::{Case, WARNINGS, check, has_tool};
+use crate::host::{Case, WARNINGS, check};
+use crate::tools::has_tool;
 
 const N_INPUTS: u64 = 6;
 

@@ -12,6 +12,8 @@ use onebit_emit::loops::WordBits;
 use onebit_model::program::{Kind, Program, Type};
 use onebit_model::{Tensor, interpret, verify};
 
+use crate::tools::run;
+
 /// Every warning is an error.
 pub const WARNINGS: [&str; 7] = [
     "-std=c99",
@@ -51,42 +53,6 @@ impl Case {
         let types = verify(&self.program).expect("the Program is well formed");
         types.of(self.program.output).clone()
     }
-}
-
-/// Whether a tool answers; else the test is skipped, which continuous integration counts as a failure.
-pub fn has_tool(tool: &str, package: &str) -> bool {
-    let found = Command::new(tool)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !found {
-        skip(&format!(
-            "{tool} is missing; install with `apt-get install {package}`"
-        ));
-    }
-    found
-}
-
-/// Says why a test is skipped.
-pub fn skip(reason: &str) {
-    assert!(
-        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
-        "continuous integration needs what this test does: {reason}"
-    );
-    println!("skipped: {reason}");
-}
-
-/// Runs a command, and fails with what it says.
-pub fn run(command: &mut Command) {
-    let output = command.output().expect("the tool was found before");
-    assert!(
-        output.status.success(),
-        "{command:?}\n{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
 }
 
 /// The elements of a value as C reads them; of bits with ones past the end, which a reader ignores.
@@ -140,7 +106,7 @@ pub fn emit_into(folder: &Path, name: &str, program: &Program, word: WordBits) -
     };
     let emitted = emit(&C { options }, program).expect("every Program can be emitted as C");
     for file in &emitted.files {
-        std::fs::write(folder.join(&file.path), &file.bytes).expect("the folder is writable");
+        std::fs::write(folder.join(&file.name), &file.bytes).expect("the folder is writable");
     }
     folder.join(format!("{name}.c"))
 }

@@ -6,4 +6,6 @@ mod agreement;
 mod host;
 mod targets;
 mod text;
+#[path = "../tools/mod.rs"]
+mod tools;
 mod zoo;

@@ -6,7 +6,8 @@ use std::process::Command;
 use onebit_emit::loops::WordBits;
 use onebit_testkit::{random_conv_program, random_input, random_program};
 
-use crate::host::{Case, build, compare, has_tool, run, sources};
+use crate::host::{Case, build, compare, sources};
+use crate::tools::{has_tool, run};
 use crate::zoo::zoo_case;
 
 /// Random Programs of every kind, and a trained one if its images are here.

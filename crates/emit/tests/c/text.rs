@@ -20,7 +20,7 @@ fn text(emitted: &Emitted, extension: &str) -> String {
     let file = emitted
         .files
         .iter()
-        .find(|file| file.path.ends_with(extension))
+        .find(|file| file.name.ends_with(extension))
         .expect("both files are there");
     String::from_utf8(file.bytes.clone()).expect("C is ASCII")
 }

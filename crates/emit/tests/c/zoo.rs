@@ -7,7 +7,8 @@ use onebit_emit::loops::WordBits;
 use onebit_model::program::Program;
 use onebit_model::{Tensor, bnn};
 
-use crate::host::{Case, check, has_tool, skip};
+use crate::host::{Case, check};
+use crate::tools::{has_tool, skip};
 
 /// A Program of the zoo.
 pub fn zoo(name: &str) -> Program {

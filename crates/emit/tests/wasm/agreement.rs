@@ -9,7 +9,8 @@ use onebit_model::program::{Kind, Program};
 use onebit_model::weights::{BitMatrix, Weights};
 use onebit_testkit::{random_conv_program, random_input, random_program};
 
-use crate::host::{Case, check, has_tool};
+use crate::host::{Case, check};
+use crate::tools::has_tool;
 
 const N_INPUTS: u64 = 6;
 

@@ -1,13 +1,15 @@
 //! Emits Programs, runs them in one Node.js process, in both variants, and compares every answer.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use onebit_emit::emit;
 use onebit_emit::lower::Values;
 use onebit_emit::wasm::{Lanes, Wasm, WasmOptions};
 use onebit_model::program::{Kind, Program, Type, ValueId};
 use onebit_model::{Tensor, interpret, interpret_all, text, verify};
+
+use crate::tools::run;
 
 /// Runs what [`check`] emitted.
 pub const RUNNER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wasm/run.mjs");
@@ -35,43 +37,6 @@ impl Case {
             answers,
         }
     }
-}
-
-/// Whether a tool answers; else the test is skipped, which continuous integration counts as a failure.
-pub fn has_tool(tool: &str, package: &str) -> bool {
-    let found = Command::new(tool)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !found {
-        skip(&format!(
-            "{tool} is missing; install with `apt-get install {package}`"
-        ));
-    }
-    found
-}
-
-/// Says why a test is skipped.
-pub fn skip(reason: &str) {
-    assert!(
-        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
-        "continuous integration needs what this test does: {reason}"
-    );
-    println!("skipped: {reason}");
-}
-
-/// Runs a command and fails with what it says; its standard output.
-pub fn run(command: &mut Command) -> String {
-    let output = command.output().expect("the tool was found before");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{command:?}\n{said}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    said
 }
 
 /// The elements of a value as the loader takes them; of bits with ones past the end, which a network ignores.
@@ -127,7 +92,7 @@ pub fn emit_into(folder: &Path, name: &str, program: &Program, values: Values) {
     let emitted = emit(&Wasm { options }, program)
         .expect("every small Program can be emitted as WebAssembly");
     for file in &emitted.files {
-        std::fs::write(folder.join(&file.path), &file.bytes).expect("the folder is writable");
+        std::fs::write(folder.join(&file.name), &file.bytes).expect("the folder is writable");
     }
 }
 

@@ -7,4 +7,6 @@ mod agreement;
 mod host;
 mod playground;
 mod text;
+#[path = "../tools/mod.rs"]
+mod tools;
 mod zoo;

@@ -5,7 +5,7 @@ mod page;
 
 use std::process::Command;
 
-use crate::host::{has_tool, run};
+use crate::tools::{has_tool, run};
 
 /// Draws digits with a pointer and writes the answers to the page: `#test`, one word each.
 const DRAW: &str = r##"

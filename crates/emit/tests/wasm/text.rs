@@ -8,7 +8,8 @@ use onebit_emit::{EmitError, Emitted, emit};
 use onebit_model::program::{Program, ValueId};
 use onebit_testkit::{random_conv_program, random_program};
 
-use crate::host::{emit_into, has_tool, run};
+use crate::host::emit_into;
+use crate::tools::{has_tool, run};
 use crate::zoo::zoo;
 
 fn emitted(program: &Program, lanes: Lanes) -> Emitted {
@@ -36,12 +37,12 @@ fn lfc_fits_into_400_kilobytes() {
     let names: Vec<&str> = emitted
         .files
         .iter()
-        .map(|file| file.path.as_str())
+        .map(|file| file.name.as_str())
         .collect();
     let expected = ["mnist_lfc.wasm", "mnist_lfc.scalar.wasm", "mnist_lfc.mjs"];
     assert_eq!(names, expected);
     for file in &emitted.files {
-        assert!(file.bytes.len() <= 400_000, "{}", file.path);
+        assert!(file.bytes.len() <= 400_000, "{}", file.name);
     }
 }
 
@@ -52,10 +53,10 @@ fn one_variant_is_the_file_that_its_loader_loads() {
     for (lanes, variant) in [(Lanes::Simd, 0), (Lanes::Scalar, 1)] {
         let files = emitted(&program, lanes).files;
         assert_eq!(files.len(), 2);
-        assert_eq!(files[0].path, both[0].path);
+        assert_eq!(files[0].name, both[0].name);
         assert_eq!(files[0].bytes, both[variant].bytes);
         let loader = std::str::from_utf8(&files[1].bytes).expect("the loader is ASCII");
-        assert!(loader.contains(&format!("\"./{0}\" : \"./{0}\"", files[0].path)));
+        assert!(loader.contains(&format!("\"./{0}\" : \"./{0}\"", files[0].name)));
         assert!(!loader.contains("_FILE"), "a name was not filled in");
     }
 }

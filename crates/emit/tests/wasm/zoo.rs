@@ -8,7 +8,8 @@ use onebit_model::program::Program;
 use onebit_model::{Tensor, bnn, interpret, verify};
 use onebit_run::{InputBatch, OutputBatch, Plan, PlanOptions};
 
-use crate::host::{Case, check, has_tool, skip};
+use crate::host::{Case, check};
+use crate::tools::{has_tool, skip};
 
 /// A Program of the zoo.
 pub fn zoo(name: &str) -> Program {

@@ -246,7 +246,7 @@ pub(super) fn largest_of_rows(z: &[f32], cols: usize, fan_in: usize) -> Vec<f32>
     edit_rows(&mut codes, cols, |r, out| {
         let row = &z[r * cols..][..cols];
         let mut order: Vec<usize> = (0..cols).collect();
-        if let 1.. = cols.saturating_sub(fan_in) {
+        if fan_in < cols {
             let greater = |a: &usize, b: &usize| row[*b].abs().total_cmp(&row[*a].abs());
             order.select_nth_unstable_by(fan_in, |a, b| greater(a, b).then(a.cmp(b)));
             order.truncate(fan_in);
