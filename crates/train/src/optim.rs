@@ -124,7 +124,7 @@ impl Param {
             Form::Real => self.set_values(|w| w),
             Form::Tanh => self.set_values(tanh),
             Form::Sign => self.set_values(sign),
-            Form::Ternary { .. } => self.set_values(|w| ternary(w, beta)),
+            Form::Ternary { .. } => self.set_values(move |w| ternary(w, beta)),
         }
     }
 
@@ -136,7 +136,8 @@ impl Param {
             .for_each(|(value, latent)| {
                 vectorized(
                     #[inline(always)]
-                    || {
+                    move || {
+                        let f = f;
                         for (v, &w) in value.iter_mut().zip(latent) {
                             *v = f(w);
                         }
@@ -207,7 +208,7 @@ impl Param {
                     next,
                     chain,
                     #[inline(always)]
-                    |w, g, m, v| {
+                    move |w, g, m, v| {
                         *m = beta1 * *m + (1.0 - beta1) * g;
                         *v = beta2 * *v + (1.0 - beta2) * g * g;
                         w * keep - rate * *m / ((*v * correct2).sqrt() + ADAM_EPS)
@@ -220,7 +221,7 @@ impl Param {
                 next,
                 chain,
                 #[inline(always)]
-                |w, g, m, _| {
+                move |w, g, m, _| {
                     *m = momentum * *m + (g + decay * w);
                     w - lr * *m
                 },
@@ -232,7 +233,7 @@ impl Param {
                     next,
                     chain,
                     #[inline(always)]
-                    |w, g, m, _| {
+                    move |w, g, m, _| {
                         *m = (1.0 - gamma) * *m + gamma * g;
                         // The latent value is the bit itself.
                         let bit = sign(w);
@@ -263,7 +264,9 @@ impl Param {
             .map(|((((value, latent), m), v), grad)| {
                 vectorized(
                     #[inline(always)]
-                    || {
+                    move || {
+                        // Of its own, so that no store below can seem to change what they captured.
+                        let (next, chain, rule) = (next, chain, rule);
                         let n = grad.len();
                         let (value, latent, m, v) =
                             (&mut value[..n], &mut latent[..n], &mut m[..n], &mut v[..n]);

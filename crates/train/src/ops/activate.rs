@@ -210,10 +210,10 @@ fn dropped_values(x: &[f32], unit: Unit, dropout: Dropout) -> Vec<f32> {
     match unit {
         Unit::Sign(Estimator::Progressive { tau }) => {
             let width = (1.0 - tau).max(LEAST_WIDTH);
-            map(x, dropout, |v, _| (v / width).clamp(-1.0, 1.0))
+            map(x, dropout, move |v, _| (v / width).clamp(-1.0, 1.0))
         }
         Unit::Sign(_) => map(x, dropout, |v, _| if v >= 0.0 { 1.0 } else { -1.0 }),
-        Unit::Stochastic { seed } => map(x, dropout, |v, i| {
+        Unit::Stochastic { seed } => map(x, dropout, move |v, i| {
             let probability = ((v + 1.0) * 0.5).clamp(0.0, 1.0);
             if drawn(seed, i) < probability {
                 1.0
@@ -224,7 +224,7 @@ fn dropped_values(x: &[f32], unit: Unit, dropout: Dropout) -> Vec<f32> {
         Unit::Heaviside { .. } => map(x, dropout, |v, _| if v > 0.0 { 1.0 } else { 0.0 }),
         Unit::Levels { bits } => {
             let top = top_level(bits);
-            map(x, dropout, |v, _| {
+            map(x, dropout, move |v, _| {
                 let v = if v > 0.0 { v } else { 0.0 };
                 let v = if v < 1.0 { v } else { 1.0 };
                 (v * top + 0.5).trunc()
@@ -258,7 +258,9 @@ fn map(x: &[f32], dropout: Dropout, f: impl Fn(f32, u32) -> f32 + Sync + Copy) -
             let first = (chunk * CHUNK) as u32;
             vectorized(
                 #[inline(always)]
-                || {
+                move || {
+                    // Of its own, so that no store to `out` can seem to change what it captured.
+                    let f = f;
                     for (i, (o, &v)) in out.iter_mut().zip(x).enumerate() {
                         *o = f(v, first.wrapping_add(i as u32));
                     }
@@ -321,12 +323,12 @@ fn multiply_by_derivative(g: &mut [f32], x: &[f32], unit: Unit, dropout: Dropout
             let d = 2.0 - 2.0 * v.abs();
             if d > 0.0 { g * d } else { 0.0 }
         }),
-        Unit::Sign(Estimator::SwishSign { beta }) => {
-            zip(g, x, dropout, |g, v| g * swish_derivative(beta * v) * beta)
-        }
+        Unit::Sign(Estimator::SwishSign { beta }) => zip(g, x, dropout, move |g, v| {
+            g * swish_derivative(beta * v) * beta
+        }),
         Unit::Sign(Estimator::Ede { t }) => {
             let kt = ede_factor(t);
-            zip(g, x, dropout, |g, v| {
+            zip(g, x, dropout, move |g, v| {
                 let tanh = tanh(t * v);
                 g * (kt * (1.0 - tanh * tanh))
             });
@@ -334,7 +336,7 @@ fn multiply_by_derivative(g: &mut [f32], x: &[f32], unit: Unit, dropout: Dropout
         Unit::Sign(Estimator::Reste { o }) => {
             let exponent = (1.0 - o) / o;
             let inner = RESTE_RANGE.0.powf(exponent);
-            zip(g, x, dropout, |g, v| {
+            zip(g, x, dropout, move |g, v| {
                 let v = v.abs();
                 let outer = power(v, exponent) / o;
                 let d = if v > RESTE_RANGE.0 { outer } else { inner };
@@ -343,7 +345,7 @@ fn multiply_by_derivative(g: &mut [f32], x: &[f32], unit: Unit, dropout: Dropout
         }
         Unit::Levels { bits } => {
             let top = top_level(bits);
-            zip(g, x, dropout, |g, v| {
+            zip(g, x, dropout, move |g, v| {
                 if (0.0..=1.0).contains(&v) {
                     g * top
                 } else {
@@ -402,7 +404,8 @@ fn zip(g: &mut [f32], x: &[f32], dropout: Dropout, f: impl Fn(f32, f32) -> f32 +
         .for_each(|(chunk, (g, x))| {
             vectorized(
                 #[inline(always)]
-                || {
+                move || {
+                    let f = f;
                     for (g, &v) in g.iter_mut().zip(x) {
                         *g = f(*g, v);
                     }
