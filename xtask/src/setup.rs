@@ -38,18 +38,22 @@ const TOOLS: [Tool; 3] = [
 ];
 
 /// Debian packages with which the tests of emitters compile and run what was emitted.
-const FOR_EMITTED: [&str; 11] = [
+const FOR_EMITTED: [&str; 15] = [
     "chromium",
     "clang",
     "gcc",
     "gcc-aarch64-linux-gnu",
     "gcc-arm-none-eabi",
     "gcc-riscv64-linux-gnu",
+    "iverilog",
     "libc6-dev-arm64-cross",
     "libc6-dev-riscv64-cross",
     "libnewlib-arm-none-eabi",
+    "make",
     "qemu-system-arm",
     "qemu-user",
+    "verilator",
+    "yosys",
 ];
 
 /// Installs what is missing and says what it does; does nothing twice.

@@ -15,6 +15,7 @@ mod error;
 mod examples;
 mod files;
 mod finish;
+mod fpga;
 mod modelfile;
 mod output;
 mod plot;

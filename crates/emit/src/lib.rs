@@ -1,4 +1,4 @@
-//! Programs as files that need no onebit: C99, WebAssembly.
+//! Programs as files that need no onebit: C99, WebAssembly, Verilog-2001.
 //!
 //! A verified [`Program`] comes in; files and a report for people go out. Nothing is written to disk here, and no
 //! tool is run. What the files compute equals the interpreter's answer bit for bit.
@@ -7,6 +7,7 @@
 pub mod c;
 pub mod loops;
 pub mod lower;
+pub mod verilog;
 pub mod wasm;
 
 use onebit_model::program::Program;

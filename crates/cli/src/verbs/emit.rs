@@ -6,14 +6,19 @@ use std::path::{Path, PathBuf};
 use onebit_emit::c::{C, COptions};
 use onebit_emit::loops::WordBits;
 use onebit_emit::lower::Values;
+use onebit_emit::verilog::Verilog;
 use onebit_emit::wasm::{Lanes, Wasm, WasmOptions};
 use onebit_emit::{Emitter, emit};
+use onebit_model::Tensor;
+use onebit_model::program::{Program, Type};
 use serde_json::json;
 
 use crate::error::{Failure, failed, misuse};
+use crate::examples::{from_split, noise};
 use crate::files::{remedy, write_whole};
+use crate::fpga::FpgaArgs;
 use crate::modelfile;
-use crate::output::{say, say_json};
+use crate::output::{note, say, say_json};
 
 /// Write a Program as files that need no onebit
 #[derive(clap::Args)]
@@ -26,6 +31,7 @@ pub struct Args {
 enum Target {
     C(CArgs),
     Wasm(WasmArgs),
+    Verilog(VerilogArgs),
 }
 
 /// C99 for firmware: one .h, one .c, no allocation, no library
@@ -58,6 +64,21 @@ enum Modules {
     Scalar,
 }
 
+/// Verilog-2001 for FPGA and ASIC: modules, a testbench that checks itself, and its vectors
+#[derive(clap::Args)]
+struct VerilogArgs {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    fpga: FpgaArgs,
+    /// Data set whose test images the testbench runs [default: noise]
+    #[arg(long, value_name = "SET")]
+    data: Option<String>,
+    /// Images of the testbench, at most
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    images: u32,
+}
+
 #[derive(clap::Args)]
 struct Common {
     /// A .bnn file, or a .net file, which is lowered first
@@ -83,7 +104,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             };
             let name = args.common.name.clone().unwrap_or_default();
             let options = COptions { name, word };
-            write(&args.common, &C { options })
+            write(&args.common, &args.common.program()?, &C { options })
         }
         Target::Wasm(args) => {
             let options = WasmOptions {
@@ -98,17 +119,58 @@ pub fn run(args: &Args) -> Result<(), Failure> {
                     false => Values::Reused,
                 },
             };
-            write(&args.common, &Wasm { options })
+            write(&args.common, &args.common.program()?, &Wasm { options })
+        }
+        Target::Verilog(args) => {
+            let style = args.fpga.style()?;
+            let program = args.common.program()?;
+            let module = args
+                .common
+                .name
+                .clone()
+                .unwrap_or_else(|| program.name.clone());
+            let vectors = args.vectors(&program.input)?;
+            let emitter = Verilog {
+                module,
+                style,
+                vectors,
+            };
+            write(&args.common, &program, &emitter)
         }
     }
 }
 
-fn write(args: &Common, emitter: &dyn Emitter) -> Result<(), Failure> {
-    if args.name.as_deref() == Some("") {
-        return misuse("--name is empty; give a word, or leave it out for the Program's own name");
+impl VerilogArgs {
+    /// What the testbench runs.
+    fn vectors(&self, input: &Type) -> Result<Vec<Tensor>, Failure> {
+        let wanted = self.images as usize;
+        let examples = match &self.data {
+            None => noise(wanted, input),
+            Some(name) => {
+                let opened = onebit_data::open_with(name, &onebit_data::OpenOptions::default())?;
+                opened.notes.iter().for_each(note);
+                from_split(&opened.dataset, &opened.dataset.test, input)?
+            }
+        };
+        let n = wanted.min(examples.n);
+        Ok((0..n).map(|idx| examples.tensor(idx)).collect())
     }
-    let program = modelfile::load(&args.model)?.program;
-    let emitted = emit(emitter, &program)
+}
+
+impl Common {
+    /// The Program of the model.
+    fn program(&self) -> Result<Program, Failure> {
+        if self.name.as_deref() == Some("") {
+            return misuse(
+                "--name is empty; give a word, or leave it out for the Program's own name",
+            );
+        }
+        Ok(modelfile::load(&self.model)?.program)
+    }
+}
+
+fn write(args: &Common, program: &Program, emitter: &dyn Emitter) -> Result<(), Failure> {
+    let emitted = emit(emitter, program)
         .map_err(|error| Failure::Failed(format!("{}: {error}", args.model.display())))?;
     make_folder(&args.output)?;
     let mut paths = Vec::new();

@@ -92,6 +92,87 @@ fn the_name_and_the_word_are_a_persons_choice() {
 }
 
 #[test]
+fn verilog_comes_in_two_styles_with_its_testbench() {
+    let models = Models::new();
+    let emit = |folder: &str, args: &[&str]| -> Value {
+        let mut all = vec![
+            "emit",
+            "verilog",
+            "small.bnn",
+            "-o",
+            folder,
+            "--name",
+            "digit",
+            "--json",
+        ];
+        all.extend(args);
+        serde_json::from_str(&ok(models.path(), &all)).unwrap()
+    };
+    for (folder, args) in [
+        ("folded", &["--cycles", "64", "--images", "3"][..]),
+        ("unrolled", &["--style", "unrolled", "--images", "3"]),
+    ] {
+        let found = emit(folder, args);
+        assert_eq!(found["target"], "verilog");
+        for file in ["digit.v", "digit_tb.v", "inputs.hex", "expected.hex"] {
+            let path = format!("{folder}/{file}");
+            let files = found["files"].as_array().unwrap();
+            assert!(
+                files.iter().any(|file| file["path"] == path),
+                "{path}: {found}"
+            );
+        }
+        let top = fs::read_to_string(models.path().join(folder).join("digit.v")).unwrap();
+        assert!(top.contains("module digit"), "{top}");
+    }
+    // The testbench's images are the data set's where one is named.
+    let vectors = |folder: &str| fs::read(models.path().join(folder).join("inputs.hex")).unwrap();
+    emit(
+        "digits",
+        &["--data", "digits", "--images", "3", "--cycles", "64"],
+    );
+    assert_ne!(vectors("digits"), vectors("folded"));
+    for wrong in [
+        &["--style", "unrolled", "--cycles", "9"][..],
+        &["--levels", "2"],
+        &["--images", "0"],
+        &["--cycles", "0"],
+    ] {
+        let mut all = vec!["emit", "verilog", "small.bnn", "-o", "wrong"];
+        all.extend(wrong);
+        fails(models.path(), 2, &all);
+    }
+    assert!(!models.path().join("wrong").exists());
+}
+
+#[test]
+fn hardware_is_estimated_before_any_tool_runs() {
+    let models = Models::new();
+    let inspect = |args: &[&str]| -> Value {
+        let mut all = vec!["inspect", "small.bnn", "--target", "fpga", "--json"];
+        all.extend(args);
+        serde_json::from_str(&ok(models.path(), &all)).unwrap()
+    };
+    let unrolled = inspect(&["--style", "unrolled"]);
+    assert_eq!(unrolled["interval"], 1);
+    let [fast, slow] = ["8", "100000"].map(|cycles| inspect(&["--cycles", cycles]));
+    assert!(slow["interval"].as_u64().unwrap() <= 100_000);
+    assert!(
+        fast["interval"].as_u64() < slow["interval"].as_u64(),
+        "{fast} {slow}"
+    );
+    assert!(
+        fast["luts"].as_u64() > slow["luts"].as_u64(),
+        "{fast} {slow}"
+    );
+    let text = ok(models.path(), &["inspect", "small.bnn", "--target", "fpga"]);
+    for word in ["PE", "SIMD", "LUT6", "an image every"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    fails(models.path(), 2, &["inspect", "small.bnn", "--cycles", "9"]);
+}
+
+#[test]
 fn what_cannot_be_emitted_is_one_error() {
     let models = Models::new();
     fails(models.path(), 2, &["emit", "c", "small.bnn"]);

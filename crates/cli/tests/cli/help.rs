@@ -25,7 +25,7 @@ fn every_verb_explains_itself() {
             ok(here, &["data", verb, "--help"])
         ));
     }
-    for target in ["c", "wasm"] {
+    for target in ["c", "wasm", "verilog"] {
         text.push_str(&format!(
             "\n# onebit emit {target} --help\n{}",
             ok(here, &["emit", target, "--help"])

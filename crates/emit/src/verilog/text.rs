@@ -1,0 +1,107 @@
+//! Small pieces of Verilog text: sized constants, widths, registers.
+//!
+//! Numbers come in; text whose widths are stated goes out, so that no tool has to guess one.
+
+/// Bits that hold every number from 0 to `max`, at least 1.
+pub(super) fn unsigned_width(max: u64) -> usize {
+    (64 - max.leading_zeros() as usize).max(1)
+}
+
+/// Bits of a two's complement number that holds `min` to `max`, at least 2.
+pub(super) fn signed_width(min: i64, max: i64) -> usize {
+    let magnitude = |x: i64| (if x < 0 { !x } else { x }) as u64;
+    let most = magnitude(min).max(magnitude(max));
+    unsigned_width(most) + 1
+}
+
+/// An unsigned constant.
+pub(super) fn constant(width: usize, value: u64) -> String {
+    format!("{width}'d{value}")
+}
+
+/// A two's complement constant, written as a signed decimal.
+pub(super) fn signed_constant(width: usize, value: i64) -> String {
+    if value == -1 << (width - 1) {
+        // The least number has no positive twin to negate.
+        format!("{width}'sh{:x}", 1u64 << (width - 1))
+    } else if value < 0 {
+        format!("-{width}'sd{}", -value)
+    } else {
+        format!("{width}'sd{value}")
+    }
+}
+
+/// A constant of any width from its bits, least significant first.
+pub(super) fn bits_constant(bits: &[bool]) -> String {
+    let digit = |nibble: &[bool]| {
+        let value = nibble
+            .iter()
+            .enumerate()
+            .fold(0, |sum, (i, &bit)| sum | u32::from(bit) << i);
+        char::from_digit(value, 16).expect("four bits are a hexadecimal digit")
+    };
+    let digits: String = bits.chunks(4).rev().map(digit).collect();
+    format!("{}'h{digits}", bits.len())
+}
+
+/// Appends the low `width` bits of a number, least significant first.
+pub(super) fn push_bits(bits: &mut Vec<bool>, width: usize, value: i64) {
+    bits.extend((0..width).map(|i| (value >> i.min(63)) & 1 == 1));
+}
+
+/// The range of a declaration of so many bits, with the space after it.
+pub(super) fn range(width: usize) -> String {
+    format!("[{}:0] ", width - 1)
+}
+
+/// A part of a vector: `width` bits from bit `start` on.
+pub(super) fn part(name: &str, start: usize, width: usize) -> String {
+    format!("{name}[{start} +: {width}]")
+}
+
+/// The words of Verilog-2001, none of which can be a name.
+const KEYWORDS: &str = "always and assign automatic begin buf bufif0 bufif1 case casex casez cell cmos config \
+    deassign default defparam design disable edge else end endcase endconfig endfunction endgenerate endmodule \
+    endprimitive endspecify endtable endtask event for force forever fork function generate genvar highz0 highz1 if \
+    ifnone incdir include initial inout input instance integer join large liblist library localparam macromodule \
+    medium module nand negedge nmos nor noshowcancelled not notif0 notif1 or output parameter pmos posedge primitive \
+    pull0 pull1 pulldown pullup pulsestyle_onevent pulsestyle_ondetect rcmos real realtime reg release repeat rnmos \
+    rpmos rtran rtranif0 rtranif1 scalared showcancelled signed small specify specparam strong0 strong1 supply0 \
+    supply1 table task time tran tranif0 tranif1 tri tri0 tri1 triand trior trireg unsigned use vectored wait wand \
+    weak0 weak1 while wire wor xnor xor";
+
+/// A name that Verilog allows, from any text: other characters become `_`, a letter comes first, and no keyword stays
+/// one.
+pub(super) fn identifier(text: &str) -> String {
+    let legal = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    let name: String = text.chars().map(legal).collect();
+    let is_keyword = KEYWORDS.split_whitespace().any(|word| word == name);
+    match name.chars().next() {
+        Some(first) if first.is_ascii_alphabetic() && !is_keyword => name,
+        _ => format!("n_{name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn widths_hold_their_numbers_and_no_more() {
+        let unsigned = [0, 1, 2, 255, 256].map(unsigned_width);
+        assert_eq!(unsigned, [1, 1, 2, 8, 9]);
+        assert_eq!(signed_width(-1, 0), 2);
+        assert_eq!(signed_width(-128, 127), 8);
+        assert_eq!(signed_width(-129, 0), 9);
+        assert_eq!(signed_width(i64::from(i32::MIN), 0), 32);
+    }
+
+    #[test]
+    fn constants_state_width_and_sign() {
+        assert_eq!(signed_constant(8, -128), "8'sh80");
+        assert_eq!(signed_constant(8, -127), "-8'sd127");
+        assert_eq!(bits_constant(&[true, false, false, false, true]), "5'h11");
+        let names = ["3 a.b-c", "module", "", "mnist-sfc"].map(identifier);
+        assert_eq!(names, ["n_3_a_b_c", "n_module", "n_", "mnist_sfc"]);
+    }
+}

@@ -1,0 +1,254 @@
+//! Sums of literals with integer weights, and the tables that compute or compare them.
+//!
+//! A sum stays a list of terms until something needs its bits. It is then compressed column by column with counters
+//! of six bits to three, as in compressor trees of FPGAs (Parandeh-Afshar, Brisk & Ienne 2008). A comparison keeps
+//! carries only: once the lowest column is used up its sum bit is never made, and a sum of six bits is one table.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::netlist::{Lit, MAX_INPUTS, Netlist};
+
+/// `constant` plus the sum of each node times its coefficient, none of which is 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sum {
+    pub(super) terms: BTreeMap<u32, i64>,
+    pub(super) constant: i64,
+}
+
+impl Sum {
+    pub(super) fn of_constant(constant: i64) -> Self {
+        Sum {
+            terms: BTreeMap::new(),
+            constant,
+        }
+    }
+
+    /// Adds `weight` where the literal is 1.
+    pub(super) fn add_lit(&mut self, literal: Lit, weight: i64) {
+        let weight = if literal.is_inverted {
+            self.constant += weight;
+            -weight
+        } else {
+            weight
+        };
+        if literal.node == 0 || weight == 0 {
+            return;
+        }
+        let coefficient = self.terms.entry(literal.node).or_insert(0);
+        *coefficient += weight;
+        if *coefficient == 0 {
+            self.terms.remove(&literal.node);
+        }
+    }
+
+    /// Adds `weight` times another sum.
+    pub(super) fn add(&mut self, other: &Sum, weight: i64) {
+        self.constant += weight * other.constant;
+        for (&node, &coefficient) in &other.terms {
+            let literal = Lit {
+                node,
+                is_inverted: false,
+            };
+            self.add_lit(literal, weight * coefficient);
+        }
+    }
+
+    /// A two's complement number, least significant bit first.
+    pub(super) fn of_signed(bits: &[Lit]) -> Self {
+        let mut sum = Sum::default();
+        for (place, &bit) in bits.iter().enumerate() {
+            let weight = 1i64 << place;
+            let is_sign = place + 1 == bits.len();
+            sum.add_lit(bit, if is_sign { -weight } else { weight });
+        }
+        sum
+    }
+}
+
+/// Literals by the power of two they are worth, and what is added to them.
+struct Columns {
+    columns: VecDeque<VecDeque<Lit>>,
+    constant: i64,
+}
+
+impl Columns {
+    fn new(sum: &Sum) -> Self {
+        let mut columns = Columns {
+            columns: VecDeque::new(),
+            constant: sum.constant,
+        };
+        for (&node, &coefficient) in &sum.terms {
+            // A negative weight is a positive one of the inverse, less a constant.
+            let is_inverted = coefficient < 0;
+            columns.constant += coefficient.min(0);
+            let magnitude = coefficient.unsigned_abs();
+            for place in (0..64).filter(|place| (magnitude >> place) & 1 == 1) {
+                columns.push(place, Lit { node, is_inverted });
+            }
+        }
+        columns
+    }
+
+    fn push(&mut self, place: usize, literal: Lit) {
+        if literal == Lit::TRUE {
+            self.constant += 1 << place;
+        } else if literal != Lit::FALSE {
+            while self.columns.len() <= place {
+                self.columns.push_back(VecDeque::new());
+            }
+            self.columns[place].push_back(literal);
+        }
+    }
+
+    fn height(&self, place: usize) -> usize {
+        self.columns.get(place).map_or(0, VecDeque::len)
+    }
+
+    fn take(&mut self, place: usize, n: usize) -> Vec<Lit> {
+        match self.columns.get_mut(place) {
+            Some(column) => column.drain(..n.min(column.len())).collect(),
+            None => Vec::new(),
+        }
+    }
+
+    fn n_literals(&self) -> usize {
+        self.columns.iter().map(VecDeque::len).sum()
+    }
+
+    /// The greatest value of the literals alone.
+    fn most(&self) -> i64 {
+        let columns = self.columns.iter().enumerate();
+        columns
+            .map(|(place, column)| (column.len() as i64) << place)
+            .sum()
+    }
+
+    /// Counts six of the lowest column's literals.
+    fn compress(&mut self, netlist: &mut Netlist, place: usize) {
+        let group = self.take(place, MAX_INPUTS);
+        for (bit, literal) in counted(netlist, &group, 0, 0).into_iter().enumerate() {
+            self.push(place + bit, literal);
+        }
+    }
+}
+
+/// The bits from `drop` on of the sum of `literals` and `more`.
+fn counted(netlist: &mut Netlist, literals: &[Lit], more: u32, drop: u32) -> Vec<Lit> {
+    weighed(netlist, literals, &[], more, drop)
+}
+
+/// The bits from `drop` on of the sum of `ones`, twice `twos`, and `more`.
+fn weighed(netlist: &mut Netlist, ones: &[Lit], twos: &[Lit], more: u32, drop: u32) -> Vec<Lit> {
+    let literals: Vec<Lit> = ones.iter().chain(twos).copied().collect();
+    let value = |argument: usize| {
+        let low = argument & ((1 << ones.len()) - 1);
+        low.count_ones() + 2 * (argument >> ones.len()).count_ones() + more
+    };
+    let most = ones.len() as u32 + 2 * twos.len() as u32 + more;
+    let n_bits = 32 - most.leading_zeros();
+    let bit = |bit: u32| netlist.table(&literals, |argument| (value(argument) >> bit) & 1 == 1);
+    (drop..n_bits).map(bit).collect()
+}
+
+/// Whether the sum is at least `at`.
+pub(super) fn at_least(netlist: &mut Netlist, sum: &Sum, at: i64) -> Lit {
+    let mut columns = Columns::new(sum);
+    columns.constant -= at;
+    loop {
+        if columns.constant >= 0 {
+            return Lit::TRUE;
+        }
+        if columns.most() + columns.constant < 0 {
+            return Lit::FALSE;
+        }
+        match columns.height(0) {
+            0 => {
+                // Half of what is below zero is rounded away from it: the rest cannot bring the sum to zero.
+                columns.constant = columns.constant.div_euclid(2);
+                columns.columns.pop_front();
+            }
+            _ if columns.n_literals() <= MAX_INPUTS => return last_table(netlist, &columns),
+            1 => {
+                let literal = columns.take(0, 1)[0];
+                if columns.constant.rem_euclid(2) == 1 {
+                    columns.constant -= 1;
+                    columns.push(1, literal);
+                }
+            }
+            height if height > MAX_INPUTS => columns.compress(netlist, 0),
+            _ => close(netlist, &mut columns),
+        }
+    }
+}
+
+/// The comparison as one table of what is left.
+fn last_table(netlist: &mut Netlist, columns: &Columns) -> Lit {
+    let mut literals = Vec::new();
+    let mut weights = Vec::new();
+    for (place, column) in columns.columns.iter().enumerate() {
+        literals.extend(column.iter().copied());
+        weights.extend(column.iter().map(|_| 1i64 << place));
+    }
+    netlist.table(&literals, |argument| {
+        let ones = weights
+            .iter()
+            .enumerate()
+            .filter(|(j, _)| (argument >> j) & 1 == 1);
+        ones.map(|(_, weight)| weight).sum::<i64>() + columns.constant >= 0
+    })
+}
+
+/// Replaces the lowest column, of at most six, by its carries; literals of the next column fill the tables.
+fn close(netlist: &mut Netlist, columns: &mut Columns) {
+    let n_ones = columns.height(0);
+    let more = columns.constant.rem_euclid(2) as u32;
+    let n_outputs = |n_twos: usize| 31 - (n_ones as u32 + 2 * n_twos as u32 + more).leading_zeros();
+    let room = (MAX_INPUTS - n_ones).min(columns.height(1));
+    // The most literals removed per table; among equals the one that uses fewer tables.
+    let gain = |n_twos: usize| {
+        let outputs = n_outputs(n_twos).max(1) as usize;
+        (
+            1000 * (n_ones + n_twos - outputs.min(n_ones + n_twos)) / outputs,
+            10 - outputs,
+        )
+    };
+    let n_twos = (0..=room).max_by_key(|n_twos| gain(*n_twos)).unwrap_or(0);
+    let ones = columns.take(0, n_ones);
+    let twos = columns.take(1, n_twos);
+    columns.constant -= i64::from(more);
+    for (bit, literal) in weighed(netlist, &ones, &twos, more, 1)
+        .into_iter()
+        .enumerate()
+    {
+        columns.push(1 + bit, literal);
+    }
+}
+
+/// The lowest `width` bits of the sum in two's complement.
+pub(super) fn bits_of(netlist: &mut Netlist, sum: &Sum, width: usize) -> Vec<Lit> {
+    let mut columns = Columns::new(sum);
+    let mut bits = Vec::with_capacity(width);
+    while bits.len() < width {
+        while columns.height(0) > MAX_INPUTS {
+            columns.compress(netlist, 0);
+        }
+        let more = columns.constant.rem_euclid(2) as u32;
+        columns.constant -= i64::from(more);
+        let ones = columns.take(0, MAX_INPUTS);
+        // Two columns at a time where they fit, as in a carry chain.
+        let fits = columns.height(1) + ones.len() <= MAX_INPUTS && ones.len() + more as usize > 1;
+        let twos = if fits {
+            columns.take(1, MAX_INPUTS)
+        } else {
+            Vec::new()
+        };
+        let mut result = weighed(netlist, &ones, &twos, more, 0).into_iter();
+        bits.push(result.next().unwrap_or(Lit::FALSE));
+        for (place, literal) in result.enumerate() {
+            columns.push(1 + place, literal);
+        }
+        columns.columns.pop_front();
+        columns.constant = columns.constant.div_euclid(2);
+    }
+    bits
+}

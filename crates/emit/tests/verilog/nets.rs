@@ -1,0 +1,177 @@
+//! Networks of full size, folded: whole test splits in Verilator, a sample in Icarus.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use onebit_data::Features;
+use onebit_emit::verilog::{Folded, Style, Verilog, estimate};
+use onebit_model::program::{Op, Program, ValueId};
+use onebit_model::{Tensor, bnn, interpret, verify};
+use onebit_run::{InputBatch, OutputBatch, Plan, PlanOptions};
+use tempfile::TempDir;
+
+use crate::folded::{assert_passes, folded};
+use crate::simulators;
+use crate::tools::skip;
+
+/// Cycles that an image may take, as BNN-PYNQ's accelerator for the same network needs.
+const CYCLES: u64 = 560;
+
+/// The first images of MNIST's test split; `None`, said, where the set is not here.
+fn test_pixels(n_images: usize) -> Option<Vec<u8>> {
+    let Ok(set) = onebit_data::open("mnist") else {
+        skip("run `onebit data get mnist`, or set ONEBIT_DATA to the folder that holds mnist/");
+        return None;
+    };
+    let Features::U8(pixels) = set.test.features else {
+        panic!("MNIST has grey pixels")
+    };
+    Some(pixels[..n_images * 784].to_vec())
+}
+
+/// The engine's scores of all images, of which the first are the interpreter's too.
+fn scores(program: &Program, pixels: &[u8]) -> Vec<i32> {
+    let n = program.input.n_elements();
+    let plan = Plan::new(program, &PlanOptions::default()).unwrap();
+    let mut scores = vec![0; pixels.len() / n * 10];
+    let mut session = plan.session().unwrap();
+    session
+        .run(InputBatch::Levels(pixels), OutputBatch::Int(&mut scores))
+        .unwrap();
+    let types = verify(program).unwrap();
+    for (image, wanted) in pixels.chunks(n).zip(scores.chunks(10)).take(2) {
+        assert_eq!(
+            interpret(program, &types, &Tensor::Levels(image.to_vec())),
+            Tensor::Int(wanted.to_vec())
+        );
+    }
+    scores
+}
+
+/// Writes vectors of these images in the form of the emitted ones.
+fn write_vectors(folder: &Path, per_beat: usize, pixels: &[u8], scores: &[i32]) {
+    let mut inputs = String::new();
+    for beat in pixels.chunks(per_beat) {
+        beat.iter()
+            .rev()
+            .for_each(|pixel| write!(inputs, "{pixel:02x}").unwrap());
+        inputs.push('\n');
+    }
+    let mut expected = String::new();
+    scores
+        .iter()
+        .for_each(|score| writeln!(expected, "{score:08x}").unwrap());
+    fs::write(folder.join("inputs.hex"), inputs).unwrap();
+    fs::write(folder.join("expected.hex"), expected).unwrap();
+}
+
+/// The cycles of the first answer, then those of all later images together.
+fn cycles_of(words: &str) -> [u64; 2] {
+    let line = words.lines().find(|line| line.starts_with("cycles: "));
+    let numbers = line
+        .unwrap()
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|n| n.parse().ok());
+    let numbers: Vec<u64> = numbers.collect();
+    [numbers[0], numbers[1]]
+}
+
+/// Runs images through a folded network: every score is the engine's, and the cycles are those of the estimate.
+fn check(program: &Program, cycles: u64, pixels: &[u8], n_in_icarus: usize) {
+    let n_images = pixels.len() / program.input.n_elements();
+    let emitted = folded(program, cycles, Vec::new()).unwrap();
+    let options = Verilog {
+        style: Style::Folded(Folded { cycles }),
+        ..Verilog::default()
+    };
+    let cost = estimate(&options, program, &verify(program).unwrap()).unwrap();
+    let folder = TempDir::new().unwrap();
+    simulators::write(folder.path(), &emitted);
+    simulators::lint(folder.path(), &emitted);
+    let per_beat = cost.layers[0].pe;
+    write_vectors(folder.path(), per_beat, pixels, &scores(program, pixels));
+    let words = simulators::verilator(folder.path(), &emitted, &[("IMAGES", n_images)]);
+    assert_passes(&words, &program.name);
+    let n_answers = 10 * n_images;
+    let all = format!("PASS: {n_answers} answers of {n_images} images");
+    assert!(words.contains(&all), "{words}");
+    let [first, later] = cycles_of(&words);
+    println!(
+        "{}: first answer after {first} cycles of {}, {later} cycles for {} more images at {}",
+        program.name,
+        cost.latency,
+        n_images - 1,
+        cost.interval
+    );
+    assert!(cost.interval <= cycles, "{}", cost.interval);
+    // The reset takes the first cycles, and the streams fill up in the first images.
+    assert!(first <= cost.latency + 10);
+    assert!(later <= cost.interval * n_images as u64);
+    if n_in_icarus > 0 {
+        let words = simulators::icarus(folder.path(), &emitted, &[("IMAGES", n_in_icarus)]);
+        assert_passes(&words, &program.name);
+    }
+}
+
+fn zoo(name: &str) -> Program {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../zoo");
+    bnn::read(&fs::read(root.join(name)).unwrap()).unwrap()
+}
+
+/// A published network of BNN-PYNQ; `None`, said, where the archives are not here.
+fn published(archive: &str) -> Option<Program> {
+    let folder =
+        std::env::var_os("ONEBIT_SHARED").map(|dir| PathBuf::from(dir).join("models/finn"));
+    let Some(folder) = folder.filter(|folder| folder.is_dir()) else {
+        println!("skipped: set ONEBIT_SHARED to the folder that holds models/finn");
+        return None;
+    };
+    let imported = onebit_import::import(&folder.join(archive), &onebit_import::Options::default());
+    Some(imported.unwrap().program)
+}
+
+/// The whole test split through a network, and some images in Icarus.
+fn check_mnist(program: &Program, n_in_icarus: usize) {
+    if !simulators::has_verilator() || !simulators::has_icarus() {
+        return;
+    }
+    if let Some(pixels) = test_pixels(10_000) {
+        check(program, CYCLES, &pixels, n_in_icarus);
+    }
+}
+
+#[test]
+fn sfc_gives_all_scores_of_the_test_split() {
+    check_mnist(&zoo("mnist-sfc.bnn"), 3);
+}
+
+#[test]
+fn lfc_gives_all_scores_of_the_test_split() {
+    check_mnist(&zoo("mnist-lfc.bnn"), 1);
+}
+
+#[test]
+fn the_published_lfc_gives_all_scores_of_the_test_split() {
+    if let Some(program) = published("mnist_lfcW1A1.tar.gz") {
+        check_mnist(&program, 1);
+    }
+}
+
+/// The Program whose answer is the sums of the last product.
+fn to_sums(mut program: Program) -> Program {
+    let is_product = |op: &Op| matches!(op, Op::Dense { .. });
+    let last = program.nodes.iter().rposition(|node| is_product(&node.op));
+    program.output = ValueId(last.unwrap() + 1);
+    program
+}
+
+#[test]
+fn a_convolutional_network_gives_the_scores_of_200_images() {
+    if !simulators::has_verilator() {
+        return;
+    }
+    if let Some(pixels) = test_pixels(200) {
+        check(&to_sums(zoo("mnist-cnn.bnn")), 20_000, &pixels, 1);
+    }
+}
