@@ -62,7 +62,7 @@ NETS = {
         "cifar10",
         (32, 32, 3),
         50_000,
-        ROOT / "recipes/cifar10-resnet20.toml",
+        ROOT / "zoo/cifar10-resnet20.toml",
         5e-3,
         5,
         267_264,

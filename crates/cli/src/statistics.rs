@@ -165,6 +165,7 @@ fn weight_bytes(weights: &Weights) -> u64 {
     match weights {
         Weights::Bits(_) => plane,
         Weights::Ternary { .. } => 2 * plane,
+        Weights::Planes(planes) => planes.planes().len() as u64 * plane,
         Weights::Int8(_) => rows * cols,
         Weights::Real(_) => 4 * rows * cols,
     }
@@ -243,6 +244,7 @@ fn product(
     found.weight_bits = match weights {
         Weights::Bits(_) => 1,
         Weights::Ternary { .. } => 2,
+        Weights::Planes(planes) => planes.planes().len() as u32,
         Weights::Int8(_) => 8,
         Weights::Real(_) => 32,
     };
@@ -251,14 +253,20 @@ fn product(
         Kind::Levels(bits) => Some(u64::from(bits)),
         Kind::Int | Kind::Real => None,
     };
-    let signs = matches!(weights, Weights::Bits(_) | Weights::Ternary { .. });
-    match planes {
-        Some(planes) if signs => found.bit_macs = macs * planes,
-        _ => found.macs = macs,
+    let weight_planes = match weights {
+        Weights::Bits(_) | Weights::Ternary { .. } => Some(1),
+        Weights::Planes(planes) => Some(planes.planes().len() as u64),
+        Weights::Int8(_) | Weights::Real(_) => None,
+    };
+    match planes.zip(weight_planes) {
+        Some((planes, weight_planes)) => found.bit_macs = macs * planes * weight_planes,
+        None => found.macs = macs,
     }
     let work = &mut found.work;
     match (weights, input) {
-        (Weights::Bits(_), Kind::Bits | Kind::Levels(_)) => work.bit_macs = found.bit_macs,
+        (Weights::Bits(_) | Weights::Planes(_), Kind::Bits | Kind::Levels(_)) => {
+            work.bit_macs = found.bit_macs;
+        }
         (Weights::Ternary { .. }, Kind::Bits | Kind::Levels(_)) => {
             work.ternary_macs = found.bit_macs;
         }
@@ -272,8 +280,10 @@ fn product(
             work.float_adds += macs;
         }
         (Weights::Int8(_), Kind::Levels(_)) => work.int8_macs = macs,
-        (Weights::Int8(_), Kind::Int) => work.int32_macs = macs,
-        (Weights::Int8(_), Kind::Real) | (Weights::Real(_), _) => work.float_macs += macs,
+        (Weights::Planes(_) | Weights::Int8(_), Kind::Int) => work.int32_macs = macs,
+        (Weights::Planes(_) | Weights::Int8(_), Kind::Real) | (Weights::Real(_), _) => {
+            work.float_macs += macs;
+        }
     }
 }
 

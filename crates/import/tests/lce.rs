@@ -102,6 +102,7 @@ fn layers_that_fell_back_to_reals_are_binary_again() {
             Weights::Bits(_) => "bits",
             Weights::Ternary { .. } => "ternary",
             Weights::Int8(_) => "int8",
+            Weights::Planes(_) => "planes",
             Weights::Real(_) => "real",
         };
         assert_eq!(found, expected, "{name}");

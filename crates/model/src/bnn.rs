@@ -20,7 +20,7 @@ use crate::packed::{
 use crate::program::{Conv2d, Cuts, GroupNorm, Node, Op, Program, ThresholdValues, Thresholds};
 use crate::text;
 use crate::verify::verify;
-use crate::weights::Weights;
+use crate::weights::{BitPlanes, Weights};
 
 pub use crate::container::BnnError;
 
@@ -128,14 +128,20 @@ pub(crate) fn pack_node(node: &Node) -> Vec<PackedTensor> {
     }
 }
 
-/// The tensors of a weight matrix: `OWNER.sign` and, for ternary weights, `OWNER.mask`, or
-/// `OWNER.weights`.
+/// The tensors of a weight matrix: `OWNER.sign` and, for ternary weights, `OWNER.mask`, or `OWNER.plane0` and
+/// on, or `OWNER.weights`.
 pub(crate) fn pack_weights(owner: &str, weights: &Weights) -> Vec<PackedTensor> {
     let name = |part: &str| format!("{owner}.{part}");
     match weights {
         Weights::Bits(sign) => vec![pack_bits(name("sign"), sign)],
         Weights::Ternary { sign, mask } => {
             vec![pack_bits(name("sign"), sign), pack_bits(name("mask"), mask)]
+        }
+        Weights::Planes(planes) => {
+            let planes = planes.planes().iter().enumerate();
+            planes
+                .map(|(i, plane)| pack_bits(name(&format!("plane{i}")), plane))
+                .collect()
         }
         Weights::Int8(values) => vec![pack_int8_matrix(name("weights"), values)],
         Weights::Real(values) => vec![pack_real_matrix(name("weights"), values)],
@@ -163,6 +169,11 @@ pub(crate) fn read_weights(
             sign: plane("sign", contents)?,
             mask: plane("mask", contents)?,
         },
+        WeightKind::Planes(n) => {
+            let planes = (0..n).map(|i| plane(&format!("plane{i}"), contents));
+            let planes = planes.collect::<Result<Vec<_>, _>>()?;
+            Weights::Planes(BitPlanes::new(planes).expect("the text has 2 to 7 planes of one size"))
+        }
         WeightKind::Int8 => Weights::Int8(unpack_int8_matrix(
             &contents.tensor(&name("weights"))?,
             n_rows,

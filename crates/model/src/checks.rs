@@ -105,6 +105,11 @@ pub(crate) fn check_weights(weights: &Weights, location: &str, findings: &mut Fi
     if let Some(sign) = weights.sign() {
         check_tail("sign", sign, location, findings);
     }
+    if let Weights::Planes(planes) = weights {
+        for plane in planes.planes() {
+            check_tail("plane", plane, location, findings);
+        }
+    }
     if let Weights::Real(values) = weights
         && let Some(idx) = values.values().iter().position(|x| !x.is_finite())
     {

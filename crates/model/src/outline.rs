@@ -173,6 +173,8 @@ pub enum WeightKind {
     Bits,
     /// Tensors `NAME.sign` and `NAME.mask`.
     Ternary,
+    /// Tensors `NAME.plane0` and on, as many.
+    Planes(u8),
     /// Tensor `NAME.weights`.
     Int8,
     /// Tensor `NAME.weights`.
@@ -197,6 +199,7 @@ impl WeightsOutline {
             kind: match weights {
                 Weights::Bits(_) => WeightKind::Bits,
                 Weights::Ternary { .. } => WeightKind::Ternary,
+                Weights::Planes(planes) => WeightKind::Planes(planes.planes().len() as u8),
                 Weights::Int8(_) => WeightKind::Int8,
                 Weights::Real(_) => WeightKind::Real,
             },

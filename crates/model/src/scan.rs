@@ -6,12 +6,14 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
+use core::ops::RangeInclusive;
 use core::str::FromStr;
 
 use thiserror::Error;
 
 use crate::limits::MAX_RANK;
 use crate::program::{Kind, Type};
+use crate::weights::BitPlanes;
 
 /// What is wrong with a text form, and on which line (the first is 1).
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -43,6 +45,9 @@ pub enum TextErrorKind {
     /// `levels(k)` with an impossible `k`.
     #[error("levels({0}) is not one of levels(1) to levels(8)")]
     Levels(u64),
+    /// `planes(k)` with an impossible `k`.
+    #[error("planes({0}) is not one of planes(2) to planes(7)")]
+    Planes(u64),
     /// A shape of too many axes.
     #[error("a shape of more than {MAX_RANK} axes")]
     Rank,
@@ -272,12 +277,26 @@ impl<'text> Scanner<'text> {
 
     /// Takes `(k)` after the word `levels`.
     pub(crate) fn level_bits(&mut self) -> Result<u8, TextError> {
+        self.count(1..=8, TextErrorKind::Levels)
+    }
+
+    /// Takes `(k)` after the word `planes`.
+    pub(crate) fn n_planes(&mut self) -> Result<u8, TextError> {
+        self.count(BitPlanes::N_PLANES, TextErrorKind::Planes)
+    }
+
+    /// Takes `(n)`, where `n` is in a range.
+    fn count(
+        &mut self,
+        range: RangeInclusive<u8>,
+        wrong: impl Fn(u64) -> TextErrorKind,
+    ) -> Result<u8, TextError> {
         self.demand("(")?;
-        let bits: u64 = self.number()?;
+        let n: u64 = self.number()?;
         self.demand(")")?;
-        match u8::try_from(bits) {
-            Ok(bits @ 1..=8) => Ok(bits),
-            _ => Err(self.error(TextErrorKind::Levels(bits))),
+        match u8::try_from(n) {
+            Ok(n) if range.contains(&n) => Ok(n),
+            _ => Err(self.error(wrong(n))),
         }
     }
 

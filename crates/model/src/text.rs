@@ -254,10 +254,14 @@ pub(crate) fn parse_weights(scanner: &mut Scanner<'_>) -> Result<WeightsOutline,
         WeightKind::Int8,
         WeightKind::Real,
     ];
-    let kind = kinds
-        .into_iter()
-        .find(|kind| scanner.take_word(kind.name()))
-        .ok_or_else(|| scanner.expected("bits, ternary, int8 or real"))?;
+    let kind = if scanner.take_word("planes") {
+        WeightKind::Planes(scanner.n_planes()?)
+    } else {
+        kinds
+            .into_iter()
+            .find(|kind| scanner.take_word(&kind.to_string()))
+            .ok_or_else(|| scanner.expected("bits, ternary, planes(k), int8 or real"))?
+    };
     match scanner.shape()?[..] {
         [n_rows, n_cols] => Ok(WeightsOutline {
             kind,
@@ -268,13 +272,14 @@ pub(crate) fn parse_weights(scanner: &mut Scanner<'_>) -> Result<WeightsOutline,
     }
 }
 
-impl WeightKind {
-    fn name(self) -> &'static str {
+impl fmt::Display for WeightKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WeightKind::Bits => "bits",
-            WeightKind::Ternary => "ternary",
-            WeightKind::Int8 => "int8",
-            WeightKind::Real => "real",
+            WeightKind::Bits => f.write_str("bits"),
+            WeightKind::Ternary => f.write_str("ternary"),
+            WeightKind::Planes(n) => write!(f, "planes({n})"),
+            WeightKind::Int8 => f.write_str("int8"),
+            WeightKind::Real => f.write_str("real"),
         }
     }
 }
@@ -454,7 +459,7 @@ fn write_window(f: &mut fmt::Formatter<'_>, window: &Window) -> fmt::Result {
 
 impl fmt::Display for WeightsOutline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[{}, {}]", self.kind.name(), self.n_rows, self.n_cols)
+        write!(f, "{}[{}, {}]", self.kind, self.n_rows, self.n_cols)
     }
 }
 

@@ -170,6 +170,95 @@ impl<T: Copy> Matrix<T> {
     }
 }
 
+/// Weights of `K` bits: `sum over i of 2^i * s_i`, where `s_i` is +1 or -1 by the bit in plane `i`.
+///
+/// So they are the odd numbers from `1 - 2^K` to `2^K - 1`, DoReFa-Net's (Zhou et al. 2016) times `2^K - 1`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BitPlanes {
+    planes: Vec<BitMatrix>,
+}
+
+impl BitPlanes {
+    /// How many planes there may be: one is [`Weights::Bits`], and with seven every weight fits 8 bits.
+    pub const N_PLANES: core::ops::RangeInclusive<u8> = 2..=7;
+
+    /// Weights of these planes, the lowest first; `None` if there are too few or too many, or their sizes differ.
+    pub fn new(planes: Vec<BitMatrix>) -> Option<Self> {
+        let first = planes.first()?;
+        let size = (first.n_rows(), first.n_cols());
+        let is_same = |plane: &BitMatrix| (plane.n_rows(), plane.n_cols()) == size;
+        let is_valid = u8::try_from(planes.len()).is_ok_and(|n| Self::N_PLANES.contains(&n))
+            && planes.iter().all(is_same);
+        is_valid.then_some(BitPlanes { planes })
+    }
+
+    /// Weights of `n_planes` bits whose value at `(row, col)` is `value(row, col)`.
+    ///
+    /// # Panics
+    ///
+    /// If a value is even or too large, or there are too few or too many planes.
+    pub fn from_fn(
+        n_planes: usize,
+        n_rows: usize,
+        n_cols: usize,
+        value: impl Fn(usize, usize) -> i32,
+    ) -> Self {
+        let top = (1 << n_planes) - 1;
+        let code = |row, col| {
+            let doubled = value(row, col) + top;
+            let is_code = doubled & 1 == 0 && (0..=2 * top).contains(&doubled);
+            assert!(
+                is_code,
+                "a weight of {n_planes} bits cannot be {}",
+                doubled - top
+            );
+            doubled >> 1
+        };
+        let plane = |i| BitMatrix::from_fn(n_rows, n_cols, |row, col| code(row, col) >> i & 1 == 1);
+        let planes = (0..n_planes).map(plane).collect();
+        Self::new(planes).expect("2 to 7 planes of one size")
+    }
+
+    /// The planes, the lowest first.
+    pub fn planes(&self) -> &[BitMatrix] {
+        &self.planes
+    }
+
+    /// Number of rows (outputs).
+    pub fn n_rows(&self) -> usize {
+        self.planes[0].n_rows()
+    }
+
+    /// Number of columns (inputs).
+    pub fn n_cols(&self) -> usize {
+        self.planes[0].n_cols()
+    }
+
+    /// The weight at `(row, col)`.
+    pub fn get(&self, row: usize, col: usize) -> i32 {
+        let planes = self.planes.iter().enumerate();
+        let code: i32 = planes
+            .map(|(i, plane)| i32::from(plane.get(row, col)) << i)
+            .sum();
+        2 * code + 1 - (1 << self.planes.len())
+    }
+
+    /// The same weights in planes that `change` makes of these.
+    pub fn map(&self, change: impl FnMut(&BitMatrix) -> BitMatrix) -> Option<Self> {
+        Self::new(self.planes.iter().map(change).collect())
+    }
+
+    /// Changes the sign of every weight of a row, which inverts its bits.
+    pub fn negate_row(&mut self, row: usize) {
+        for plane in &mut self.planes {
+            for col in 0..plane.n_cols() {
+                let bit = plane.get(row, col);
+                plane.set(row, col, !bit);
+            }
+        }
+    }
+}
+
 /// The weights of a layer, one row per output.
 ///
 /// A sign bit of 1 means +1, of 0 means -1.
@@ -184,6 +273,8 @@ pub enum Weights {
         /// Mask plane: 1 where the weight is not zero.
         mask: BitMatrix,
     },
+    /// Odd integers of 2 to 7 bits.
+    Planes(BitPlanes),
     /// Integers from -128 to 127.
     Int8(Matrix<i8>),
     /// Finite IEEE binary32 numbers; a product with them is real.
@@ -195,6 +286,7 @@ impl Weights {
     pub fn n_rows(&self) -> usize {
         match self {
             Weights::Bits(sign) | Weights::Ternary { sign, .. } => sign.n_rows(),
+            Weights::Planes(planes) => planes.n_rows(),
             Weights::Int8(values) => values.n_rows(),
             Weights::Real(values) => values.n_rows(),
         }
@@ -204,6 +296,7 @@ impl Weights {
     pub fn n_cols(&self) -> usize {
         match self {
             Weights::Bits(sign) | Weights::Ternary { sign, .. } => sign.n_cols(),
+            Weights::Planes(planes) => planes.n_cols(),
             Weights::Int8(values) => values.n_cols(),
             Weights::Real(values) => values.n_cols(),
         }
@@ -218,11 +311,11 @@ impl Weights {
     pub fn sign(&self) -> Option<&BitMatrix> {
         match self {
             Weights::Bits(sign) | Weights::Ternary { sign, .. } => Some(sign),
-            Weights::Int8(_) | Weights::Real(_) => None,
+            Weights::Planes(_) | Weights::Int8(_) | Weights::Real(_) => None,
         }
     }
 
-    /// The weight at `(row, col)` of a matrix of integers: -1, 0 or +1, or an 8-bit integer.
+    /// The weight at `(row, col)` of a matrix of integers: -1, 0 or +1, or an integer of at most 8 bits.
     ///
     /// # Panics
     ///
@@ -237,6 +330,7 @@ impl Weights {
                     2 * i32::from(sign.get(row, col)) - 1
                 }
             }
+            Weights::Planes(planes) => planes.get(row, col),
             Weights::Int8(values) => i32::from(values.row(row)[col]),
             Weights::Real(_) => panic!("real weights are no integers"),
         }
@@ -265,8 +359,8 @@ impl Weights {
                 let plus = i64::from(sign.count_ones(row));
                 (plus, plus - i64::from(mask.count_ones(row)))
             }
-            Weights::Int8(values) => {
-                let entries = values.row(row).iter().map(|&w| i64::from(w));
+            Weights::Planes(_) | Weights::Int8(_) => {
+                let entries = (0..self.n_cols()).map(|col| i64::from(self.get(row, col)));
                 entries.fold((0, 0), |(plus, minus), w| {
                     (plus + w.max(0), minus + w.min(0))
                 })
@@ -279,6 +373,7 @@ impl Weights {
     pub fn row_nonzero(&self, row: usize) -> u32 {
         match self {
             Weights::Bits(sign) => sign.n_cols() as u32,
+            Weights::Planes(planes) => planes.n_cols() as u32,
             Weights::Ternary { mask, .. } => mask.count_ones(row),
             Weights::Int8(values) => values.row(row).iter().filter(|&&w| w != 0).count() as u32,
             Weights::Real(values) => values.row(row).iter().filter(|&&w| w != 0.0).count() as u32,
@@ -289,6 +384,27 @@ impl Weights {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn planes_hold_every_odd_number_of_their_bits() {
+        for n_planes in BitPlanes::N_PLANES.map(usize::from) {
+            let n = 1 << n_planes;
+            let value = |row: usize, col: usize| (2 * ((row + col) % n) + 1) as i32 - n as i32;
+            let mut planes = BitPlanes::from_fn(n_planes, 3, n, value);
+            for (row, col) in (0..3).flat_map(|row| (0..n).map(move |col| (row, col))) {
+                assert_eq!(planes.get(row, col), value(row, col));
+            }
+            planes.negate_row(1);
+            let negated = |row, col| value(row, col) * if row == 1 { -1 } else { 1 };
+            assert_eq!(planes, BitPlanes::from_fn(n_planes, 3, n, negated));
+            let most = (n * n / 4) as i64;
+            assert_eq!(Weights::Planes(planes).row_sums(2), (most, -most));
+        }
+        let plane = |cols| BitMatrix::zeros(2, cols);
+        assert_eq!(BitPlanes::new(vec![plane(3)]), None);
+        assert_eq!(BitPlanes::new(vec![plane(3), plane(4)]), None);
+        assert_eq!(BitPlanes::new(vec![plane(3); 8]), None);
+    }
 
     #[test]
     fn words_make_a_matrix_only_if_they_fit() {

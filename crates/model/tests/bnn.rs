@@ -3,7 +3,7 @@
 use onebit_model::bnn::{self, BnnError};
 use onebit_model::builder::ProgramBuilder;
 use onebit_model::program::{Conv2d, Cuts, GroupNorm, Kind, Op, Program, ThresholdValues, Window};
-use onebit_model::weights::{BitMatrix, Matrix, Weights};
+use onebit_model::weights::{BitMatrix, BitPlanes, Matrix, Weights};
 use onebit_testkit::{Random, random_conv_program, random_program};
 
 mod damage;
@@ -103,6 +103,43 @@ fn grouped() -> Program {
     };
     let y = b.group_norm("norm", b.input(), norm);
     b.finish(y).unwrap()
+}
+
+/// A small Program with weights of three bits.
+fn planes() -> Program {
+    let mut b = ProgramBuilder::new("planes", Kind::Levels(2), &[9]);
+    let value = |row: usize, col: usize| [-7, -5, -3, -1, 1, 3, 5, 7][(3 * row + col) % 8];
+    let weights = Weights::Planes(BitPlanes::from_fn(3, 2, 9, value));
+    let y = b.dense("fc", b.input(), weights, Some(vec![0, -300]));
+    b.finish(y).unwrap()
+}
+
+#[test]
+fn the_golden_file_of_planes_is_read_and_written_the_same() {
+    let bytes = damage::golden("planes.bnn", &bnn::write(&planes()));
+    assert_eq!(bnn::read(&bytes).unwrap(), planes());
+    assert_eq!(bnn::write(&planes()), bytes);
+}
+
+#[test]
+fn planes_that_are_too_many_or_missing_are_named() {
+    let bytes = bnn::write(&planes());
+    for (to, part) in [
+        (
+            "planes(1)",
+            "planes(1) is not one of planes(2) to planes(7)",
+        ),
+        (
+            "planes(8)",
+            "planes(8) is not one of planes(2) to planes(7)",
+        ),
+        ("planes(4)", "fc.plane3"),
+        ("planes(2)", "fc.plane2"),
+        ("plane(3)", "bits, ternary, planes(k), int8 or real"),
+    ] {
+        let error = bnn::read(&damage::edited(&bytes, "planes(3)", to)).unwrap_err();
+        assert!(error.to_string().contains(part), "{to}: {error}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use onebit_model::builder::ProgramBuilder;
 use onebit_model::program::{Conv2d, Cuts, GroupNorm, Kind, Op, ValueId, Window};
-use onebit_model::weights::{BitMatrix, Matrix, Weights};
+use onebit_model::weights::{BitMatrix, BitPlanes, Matrix, Weights};
 use onebit_model::{Tensor, interpret, verify};
 
 const INF: f32 = f32::INFINITY;
@@ -66,6 +66,26 @@ fn asymmetric_pads_stride_and_dilation() {
     let x = Tensor::Levels(vec![1, 2, 3, 4, 5]);
     let found = value(conv(weights, window, 1, 9), Kind::Levels(4), &[1, 5, 1], x);
     is_same(found, Tensor::Int(vec![9 + 20, 3 + 50]));
+}
+
+#[test]
+fn planes_weigh_their_powers_of_two() {
+    // 2 s1 + s0 is -3, -1, 1, 3.
+    let plane = |bits: [bool; 4]| BitMatrix::from_fn(1, 4, |_, col| bits[col]);
+    let low = plane([false, true, false, true]);
+    let high = plane([false, false, true, true]);
+    let weights = || Weights::Planes(BitPlanes::new(vec![low.clone(), high.clone()]).unwrap());
+    let op = || Op::Dense {
+        weights: weights(),
+        bias: None,
+    };
+    let x = Tensor::Levels(vec![1, 10, 50, 200]);
+    is_same(
+        value(op(), Kind::Levels(8), &[4], x),
+        Tensor::Int(vec![637]),
+    );
+    let x = Tensor::Real(vec![1.0, 0.5, 0.25, 0.125]);
+    is_same(value(op(), Kind::Real, &[4], x), Tensor::Real(vec![-2.875]));
 }
 
 #[test]

@@ -151,7 +151,7 @@ fn every_way_to_be_wrong_names_its_line() {
         (
             "bits[64, 784] bias",
             "trits[64, 784] bias",
-            "line 6: expected bits, ternary, int8 or real",
+            "line 6: expected bits, ternary, planes(k), int8 or real",
         ),
         (
             "bits[64, 784] bias",
@@ -299,7 +299,7 @@ fn every_way_for_the_ops_on_images_to_be_wrong_names_its_line() {
         (
             "int8[64, 27]",
             "int9[64, 27]",
-            "line 4: expected bits, ternary, int8 or real",
+            "line 4: expected bits, ternary, planes(k), int8 or real",
         ),
         (
             "int8[64, 27] kernel",

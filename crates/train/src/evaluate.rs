@@ -15,6 +15,9 @@ use crate::recipe::StageKind;
 use crate::recipe::layers::UnitName;
 use crate::simd::{for_row_groups, for_run, run_of_rows, vectorized};
 
+/// The greatest factor of an integer norm.
+const MOST_GAIN: f32 = 31.0;
+
 impl Network {
     /// Scores `[batch, classes]` of an encoded batch `[batch, inputs]`.
     pub fn evaluate(&self, x: FlexTensor) -> FlexTensor {
@@ -76,11 +79,8 @@ impl Network {
             NodeOp::Rescale { .. } | NodeOp::QuantiseGradient { .. } => first,
             NodeOp::Product(product) => self.evaluate_product(idx, product, &first),
             NodeOp::Bias => shifted(first, &state.param(Role::Bias).latent),
-            NodeOp::BatchNorm => {
-                let norm = state.frozen();
-                let (scale, shift): (Vec<f32>, Vec<f32>) = (0..node.extent.channels)
-                    .map(|c| norm.scale_shift(c, f32::sqrt))
-                    .unzip();
+            NodeOp::BatchNorm { is_integer } => {
+                let (scale, shift) = self.deployed_norm(idx, *is_integer);
                 affine(first, &scale, &shift)
             }
             NodeOp::GroupNorm { groups } => group_norm(first, state, from, *groups),
@@ -130,6 +130,11 @@ impl Network {
 
     /// Whether all sums of codes of product `idx` stay below 2^24, whatever its weights become.
     pub(crate) fn sums_are_exact(&self, idx: usize, product: &Product) -> bool {
+        self.sums_are_below(idx, product, 1 << 24)
+    }
+
+    /// Whether all sums of codes of product `idx` stay below a limit, whatever its weights become.
+    pub(crate) fn sums_are_below(&self, idx: usize, product: &Product, limit: u64) -> bool {
         let largest_x = match self.kind(self.graph.nodes[idx].inputs[0]) {
             ValueKind::Bits => 1,
             ValueKind::Levels { bits, .. } => (1u64 << bits) - 1,
@@ -140,7 +145,26 @@ impl Network {
             CodeKind::Ints => u64::from(binarize::largest_code(&product.weights)),
             CodeKind::Real => return false,
         };
-        largest_x * largest_w * (product.shape.n_cols() as u64) < 1 << 24
+        largest_x * largest_w * (product.shape.n_cols() as u64) < limit
+    }
+
+    /// Factors and addends of a batch norm as evaluation and the Net use them.
+    ///
+    /// An integer norm of a bitwise stage has the factors and addends of the plain one times the number that makes
+    /// the greatest factor [`MOST_GAIN`], rounded. Scores keep their order but for what the rounding changes.
+    pub(crate) fn deployed_norm(&self, idx: usize, is_integer: bool) -> (Vec<f32>, Vec<f32>) {
+        let norm = self.nodes[idx].frozen();
+        let channels = 0..norm.gamma.len();
+        let (mut scale, mut shift): (Vec<f32>, Vec<f32>) =
+            channels.map(|c| norm.scale_shift(c, f32::sqrt)).unzip();
+        let most = scale.iter().map(|s| s.abs()).fold(0.0, f32::max);
+        if is_integer && self.mode.kind == StageKind::Bitwise && most > 0.0 {
+            let factor = MOST_GAIN / most;
+            let limit = (1 << 22) as f32;
+            let round = |x: &mut f32| *x = (*x * factor).round_ties_even().clamp(-limit, limit);
+            scale.iter_mut().chain(&mut shift).for_each(round);
+        }
+        (scale, shift)
     }
 
     fn evaluate_product(&self, idx: usize, product: &Product, x: &FlexTensor) -> FlexTensor {

@@ -5,7 +5,7 @@
 use onebit_data::{Dataset, Features};
 use onebit_model::net::{Encoder, GroupNorm, Layer, LayerOp, Net};
 use onebit_model::program::{Conv2d, Kind, Type, ValueId, Window};
-use onebit_model::weights::{BitMatrix, Matrix, Weights};
+use onebit_model::weights::{BitMatrix, BitPlanes, Matrix, Weights};
 
 use crate::binarize::CodeKind;
 use crate::graph::{Extent, GraphNode, NodeOp, Product, ProductShape, ValueKind};
@@ -89,7 +89,14 @@ impl Exporter<'_> {
                 scale: vec![1.0; channels],
                 shift: state.param(Role::Bias).latent.clone(),
             },
-            NodeOp::BatchNorm => LayerOp::Norm(state.frozen()),
+            NodeOp::BatchNorm { is_integer: false } => LayerOp::Norm(state.frozen()),
+            NodeOp::BatchNorm { is_integer: true } => {
+                let (scale, shift) = network.deployed_norm(idx, true);
+                match self.is_int(idx, node) {
+                    true => integer_norm(&scale, &shift),
+                    false => LayerOp::Affine { scale, shift },
+                }
+            }
             NodeOp::GroupNorm { groups } => LayerOp::GroupNorm(GroupNorm {
                 groups: *groups,
                 gamma: state.param(Role::Gamma).latent.clone(),
@@ -146,6 +153,21 @@ impl Exporter<'_> {
                     && self.code_kind(idx, product) != CodeKind::Real
                     && factors.iter().all(|factor| factor.scale.is_none())
                     && self.network.unit_of_input(idx) == 1.0
+            }
+            // Its products and sums stay below 2^24, as those of the Net's evaluation have to.
+            NodeOp::BatchNorm { is_integer: true } => {
+                let input = node.inputs[0];
+                let is_flat = self.network.graph.extent(input).positions() == 1;
+                let product = input
+                    .checked_sub(1)
+                    .map(|idx| &self.network.graph.nodes[idx].op);
+                let is_small = match product {
+                    Some(NodeOp::Product(product)) => {
+                        self.network.sums_are_below(input - 1, product, 1 << 17)
+                    }
+                    _ => false,
+                };
+                self.ints[input] && is_flat && is_small
             }
             NodeOp::MaxPool(_)
             | NodeOp::Repeat { .. }
@@ -308,6 +330,16 @@ fn product_op(
     }
 }
 
+/// A batch norm of integers as a product with a diagonal of weights.
+fn integer_norm(scale: &[f32], shift: &[f32]) -> LayerOp {
+    let n = scale.len();
+    let gain = |row: usize, col| if row == col { scale[row] as i8 } else { 0 };
+    LayerOp::Dense {
+        weights: Weights::Int8(Matrix::from_fn(n, n, gain)),
+        bias: Some(shift.iter().map(|&b| b as i32).collect()),
+    }
+}
+
 /// The integer bias. Bits that trained as 0/1 and deploy as -1/+1 double the sums, less the row's own sum.
 fn form_bias(state: &NodeState, bias: &[f32], zero_one_planes: bool) -> Vec<i32> {
     let bias = bias.iter().map(|&v| v as i32);
@@ -321,6 +353,15 @@ fn form_bias(state: &NodeState, bias: &[f32], zero_one_planes: bool) -> Vec<i32>
         .collect()
 }
 
+/// The bits of weights that are odd numbers, where 2 to 7 hold them.
+fn n_planes(values: &[f32]) -> Option<usize> {
+    let largest = values.iter().map(|v| v.abs()).reduce(f32::max)?;
+    let planes = BitPlanes::N_PLANES.map(usize::from);
+    let is_odd = values.iter().all(|v| v % 2.0 != 0.0);
+    let mut fitting = planes.filter(|&n| is_odd && largest < (1 << n) as f32);
+    fitting.next()
+}
+
 fn weights(factor: &Factor, kind: CodeKind, rows: usize, cols: usize) -> Weights {
     let value = values(&factor.codes);
     let is_within = |most: f32| value.iter().all(|v| v.abs() <= most);
@@ -332,6 +373,10 @@ fn weights(factor: &Factor, kind: CodeKind, rows: usize, cols: usize) -> Weights
             sign: sign(),
             mask: BitMatrix::from_fn(rows, cols, |r, c| value[r * cols + c] != 0.0),
         },
+        CodeKind::Ints if let Some(n_planes) = n_planes(value) => {
+            let value = |r, c| value[r * cols + c] as i32;
+            Weights::Planes(BitPlanes::from_fn(n_planes, rows, cols, value))
+        }
         CodeKind::Ints if is_within(127.0) => Weights::Int8(Matrix::from_fn(rows, cols, |r, c| {
             value[r * cols + c] as i8
         })),

@@ -156,7 +156,10 @@ pub enum NodeOp {
     /// A real bias per channel.
     Bias,
     /// Batch normalisation.
-    BatchNorm,
+    BatchNorm {
+        /// Whether it is deployed with integers, see [`crate::network::Network::deployed_norm`].
+        is_integer: bool,
+    },
     /// Group normalisation.
     GroupNorm {
         /// Number of groups.

@@ -6,7 +6,8 @@ mod common;
 use common::{N_CLASSES, feeder, images, network, run_and_count, trained};
 use onebit_compile::{Options, compile, lower};
 use onebit_data::{Dataset, Features};
-use onebit_model::net::Net;
+use onebit_model::net::{LayerOp, Net};
+use onebit_model::program::Kind;
 use onebit_model::{Evaluator, Tensor, interpret, verify};
 use onebit_testkit::Random;
 use onebit_train::encode::{Augment, Target};
@@ -159,19 +160,19 @@ const ESTIMATORS: [&str; 8] = [
     "reste",
 ];
 const UNITS: [&str; 5] = ["none", "relu", "hardtanh", "prelu", "rprelu"];
-const NORMS: [&str; 3] = ["batch", "none", "group"];
+const NORMS: [&str; 4] = ["batch", "none", "batch-integer", "group"];
 
 #[test]
 fn every_weight_form_with_every_activation_form_is_exported_as_it_is_evaluated() {
     let data = images([6, 5, 3], 1);
     for (i, weights) in every_weight().iter().enumerate() {
-        // 3, 5 and 8 are coprime, so that norms, units and activations meet in every way.
+        // 7, 5 and 8 are coprime, so that norms, units and activations meet in every way.
         let activation = ACTIVATIONS[i % 8];
         let estimator = ESTIMATORS[i / 8 % 8];
         let input = INPUTS[i / 2 % 5];
         let defaults = format!(
             "weights = {weights}\ninput = {activation}\nnorm = \"{}\"\nunit = \"{}\"\ngroups_of_norm = 2",
-            NORMS[i % 3],
+            NORMS[i % 7 % 4],
             UNITS[i % 5]
         );
         let layers = "[[layer]]\nkind = \"conv\"\nchannels = 6\n\
@@ -299,7 +300,7 @@ fn random_recipe(seed: u64, weights: &[String]) -> (String, Dataset) {
     });
     layers += "[[layer]]\nkind = \"dense\"\n";
     layers += &option(&mut random, 2, |r| {
-        format!("norm = \"{}\"", r.pick(&NORMS[..2]))
+        format!("norm = \"{}\"", r.pick(&NORMS[..3]))
     });
     let mut stage = format!("estimator = \"{}\"\n", random.pick(&ESTIMATORS));
     stage += &option(&mut random, 4, |_| "recalibrate = 2".into());
@@ -365,6 +366,39 @@ fn networks_of_the_short_form_are_exported_as_they_are_evaluated() {
             assert_eq!(check(&text, &data), Fate::Trained, "{text}");
         }
     }
+}
+
+#[test]
+fn an_integer_norm_keeps_scores_integers() {
+    let data = images([3, 3, 1], 6);
+    let layers = "[[layer]]\nkind = \"dense\"\nunits = 7\nnorm = \"batch\"\n\
+        [[layer]]\nkind = \"dense\"\nnorm = \"batch-integer\"\n";
+    let text = recipe(INPUTS[0], "input = \"sign\"", layers, "");
+    let recipe = Recipe::parse(&text).unwrap();
+    let mut network = network(&recipe, &data);
+    let last = network.nodes.last_mut().unwrap();
+    for (role, param) in &mut last.params {
+        let latent = match role {
+            Role::Gamma => [1.0, -2.0, 0.5],
+            _ => [0.25, 0.0, -1.0],
+        };
+        param.latent.copy_from_slice(&latent);
+    }
+    let stats = last.stats.as_mut().unwrap();
+    (stats.mean, stats.var) = (vec![0.0, 3.0, -1.0], vec![1.0; N_CLASSES]);
+    network.settle();
+    let net = export(&network, &recipe, feeder(&recipe, &data).encoder(), &data);
+    assert_agrees(&text, &network, &recipe, &data, &net);
+    let Some(LayerOp::Dense { weights, bias }) = net.layers.last().map(|layer| &layer.op) else {
+        panic!("a product with a diagonal")
+    };
+    // 15.5 times gamma, and beta less the mean times gamma; 15.5 itself goes to the even 16.
+    let gains: Vec<i32> = (0..3).map(|row| weights.get(row, row)).collect();
+    assert_eq!(gains, [16, -31, 8]);
+    assert_eq!(bias.as_deref(), Some(&[4, 93, -8][..]));
+    let program = compile(&net, &Options::default()).unwrap();
+    let types = verify(&program).unwrap();
+    assert_eq!(types.of(program.output).kind, Kind::Int);
 }
 
 #[test]

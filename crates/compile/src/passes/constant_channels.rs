@@ -185,6 +185,10 @@ fn select(weights: &Weights, rows: &[usize], cols: &[usize]) -> Weights {
             sign: plane(sign),
             mask: plane(mask),
         },
+        Weights::Planes(planes) => {
+            let planes = planes.map(plane);
+            Weights::Planes(planes.expect("rows and columns are taken from all planes alike"))
+        }
         Weights::Int8(values) => Weights::Int8(entries(values, rows, cols)),
         Weights::Real(values) => Weights::Real(entries(values, rows, cols)),
     }

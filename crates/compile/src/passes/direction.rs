@@ -122,7 +122,7 @@ fn product_mut(op: &mut Op) -> Option<(&mut Weights, &mut Option<Vec<i32>>)> {
 /// Whether a row's weights have negatives of their type, and no partial sum of them leaves i32.
 fn is_negatable(weights: &Weights, row: usize, bias: i32, elements: Elements) -> bool {
     let has_negatives = match weights {
-        Weights::Bits(_) | Weights::Ternary { .. } => true,
+        Weights::Bits(_) | Weights::Ternary { .. } | Weights::Planes(_) => true,
         Weights::Int8(values) => !values.row(row).contains(&i8::MIN),
         Weights::Real(_) => false,
     };
@@ -143,6 +143,7 @@ fn negate_row(weights: &mut Weights, row: usize) {
     match weights {
         Weights::Bits(sign) => flip_columns(sign, row, |_| true),
         Weights::Ternary { sign, mask } => flip_columns(sign, row, |col| mask.get(row, col)),
+        Weights::Planes(planes) => planes.negate_row(row),
         Weights::Int8(values) => {
             let entry = |r: usize, col: usize| {
                 let w = values.row(r)[col];

@@ -203,6 +203,7 @@ impl Lower<'_> {
         let rows_of = match weights {
             Weights::Bits(_) => RowsOf::Bits,
             Weights::Ternary { .. } => RowsOf::Ternary,
+            Weights::Planes(planes) => RowsOf::Planes(planes.planes().len() as u8),
             Weights::Int8(_) => RowsOf::Int8,
             Weights::Real(_) => RowsOf::Reals,
         };
@@ -338,6 +339,15 @@ impl Lower<'_> {
                     Some(self.constants.bits(name, "mask", mask)),
                     n_words(sign),
                 )
+            }
+            Weights::Planes(planes) => {
+                // A row's planes follow one another, as rows of a taller matrix.
+                let (n_cols, n_planes) = (planes.n_cols(), planes.planes().len());
+                let bit =
+                    |row: usize, col| planes.planes()[row % n_planes].get(row / n_planes, col);
+                let matrix = BitMatrix::from_fn(planes.n_rows() * n_planes, n_cols, bit);
+                let array = self.constants.bits(name, "weights", &matrix);
+                (array, None, n_planes * n_words(&matrix))
             }
             Weights::Int8(values) => {
                 let ints = values.values().iter().map(|&x| i32::from(x)).collect();

@@ -53,11 +53,15 @@ fn check_seeds(seeds: std::ops::Range<u64>, make: fn(u64) -> Program, n_wanted: 
         let case = format!("seed {seed}, {cycles} cycles");
         println!("{case}");
         if simulators::has_verilator() {
-            simulators::lint(folder.path(), &emitted);
+            simulators::lint(folder.path(), &simulators::sources(&emitted));
         }
         for stalls in [0, 1] {
             assert_passes(
-                &simulators::icarus(folder.path(), &emitted, &[("STALLS", stalls)]),
+                &simulators::icarus(
+                    folder.path(),
+                    &simulators::sources(&emitted),
+                    &[("STALLS", stalls)],
+                ),
                 &case,
             );
         }

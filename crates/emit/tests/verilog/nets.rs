@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use onebit_data::Features;
-use onebit_emit::verilog::{Folded, Style, Verilog, estimate};
+use onebit_emit::verilog::{Folded, Style, Unrolled, Verilog, estimate};
 use onebit_model::program::{Op, Program, ValueId};
 use onebit_model::{Tensor, bnn, interpret, verify};
 use onebit_run::{InputBatch, OutputBatch, Plan, PlanOptions};
@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::folded::{assert_passes, folded};
 use crate::simulators;
 use crate::tools::skip;
+use crate::unrolled::unrolled;
 
 /// Cycles that an image may take, as BNN-PYNQ's accelerator for the same network needs.
 const CYCLES: u64 = 560;
@@ -88,10 +89,14 @@ fn check(program: &Program, cycles: u64, pixels: &[u8], n_in_icarus: usize) {
     let cost = estimate(&options, program, &verify(program).unwrap()).unwrap();
     let folder = TempDir::new().unwrap();
     simulators::write(folder.path(), &emitted);
-    simulators::lint(folder.path(), &emitted);
+    simulators::lint(folder.path(), &simulators::sources(&emitted));
     let per_beat = cost.layers[0].pe;
     write_vectors(folder.path(), per_beat, pixels, &scores(program, pixels));
-    let words = simulators::verilator(folder.path(), &emitted, &[("IMAGES", n_images)]);
+    let words = simulators::verilator(
+        folder.path(),
+        &simulators::sources(&emitted),
+        &[("IMAGES", n_images)],
+    );
     assert_passes(&words, &program.name);
     let n_answers = 10 * n_images;
     let all = format!("PASS: {n_answers} answers of {n_images} images");
@@ -109,7 +114,11 @@ fn check(program: &Program, cycles: u64, pixels: &[u8], n_in_icarus: usize) {
     assert!(first <= cost.latency + 10);
     assert!(later <= cost.interval * n_images as u64);
     if n_in_icarus > 0 {
-        let words = simulators::icarus(folder.path(), &emitted, &[("IMAGES", n_in_icarus)]);
+        let words = simulators::icarus(
+            folder.path(),
+            &simulators::sources(&emitted),
+            &[("IMAGES", n_in_icarus)],
+        );
         assert_passes(&words, &program.name);
     }
 }
@@ -164,6 +173,40 @@ fn to_sums(mut program: Program) -> Program {
     let last = program.nodes.iter().rposition(|node| is_product(&node.op));
     program.output = ValueId(last.unwrap() + 1);
     program
+}
+
+#[test]
+fn a_sparse_net_gives_all_scores_of_the_test_split_after_synthesis() {
+    if !simulators::has_verilator() || !simulators::has_yosys() {
+        return;
+    }
+    let Some(pixels) = test_pixels(10_000) else {
+        return;
+    };
+    let program = zoo("mnist-logic.bnn");
+    let options = Verilog {
+        style: Style::Unrolled(Unrolled { levels: 3 }),
+        ..Verilog::default()
+    };
+    let cost = estimate(&options, &program, &verify(&program).unwrap()).unwrap();
+    // The encoder is included.
+    assert!(
+        cost.luts < 5_000 && cost.interval == 1,
+        "{} LUTs",
+        cost.luts
+    );
+    let emitted = unrolled(&program, 3, Vec::new()).unwrap();
+    let folder = TempDir::new().unwrap();
+    simulators::write(folder.path(), &emitted);
+    simulators::lint(folder.path(), &simulators::sources(&emitted));
+    write_vectors(folder.path(), 784, &pixels, &scores(&program, &pixels));
+    simulators::synthesise(folder.path());
+    let words = simulators::verilator(folder.path(), &simulators::NETLIST, &[("IMAGES", 10_000)]);
+    assert_passes(&words, &program.name);
+    assert!(
+        words.contains("PASS: 100000 answers of 10000 images"),
+        "{words}"
+    );
 }
 
 #[test]

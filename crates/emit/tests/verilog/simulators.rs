@@ -46,27 +46,27 @@ fn must(folder: &Path, program: &str, arguments: &[&str]) -> String {
 }
 
 /// Has Verilator look for faults, any of which is an error.
-pub fn lint(folder: &Path, emitted: &Emitted) {
+pub fn lint(folder: &Path, sources: &[&str]) {
     let mut arguments = vec!["--lint-only", "-Wall", "--top-module", "net"];
-    arguments.extend(sources(emitted));
+    arguments.extend(sources);
     must(folder, "verilator", &arguments);
 }
 
 /// The testbench's words under Icarus Verilog, held to the language of 2001.
-pub fn icarus(folder: &Path, emitted: &Emitted, parameters: &[(&str, usize)]) -> String {
+pub fn icarus(folder: &Path, sources: &[&str], parameters: &[(&str, usize)]) -> String {
     let settings: Vec<String> = parameters
         .iter()
         .map(|(name, value)| format!("-Pnet_tb.{name}={value}"))
         .collect();
     let mut arguments = vec!["-g2001", "-o", "sim", "-s", "net_tb", "net_tb.v"];
     arguments.extend(settings.iter().map(String::as_str));
-    arguments.extend(sources(emitted));
+    arguments.extend(sources);
     must(folder, "iverilog", &arguments);
     must(folder, "vvp", &["-n", "sim"])
 }
 
 /// The testbench's words under Verilator.
-pub fn verilator(folder: &Path, emitted: &Emitted, parameters: &[(&str, usize)]) -> String {
+pub fn verilator(folder: &Path, sources: &[&str], parameters: &[(&str, usize)]) -> String {
     let settings: Vec<String> = parameters
         .iter()
         .map(|(name, value)| format!("-G{name}={value}"))
@@ -92,20 +92,34 @@ pub fn verilator(folder: &Path, emitted: &Emitted, parameters: &[(&str, usize)])
         "net_tb.v",
     ];
     arguments.extend(settings.iter().map(String::as_str));
-    arguments.extend(sources(emitted));
+    arguments.extend(sources);
     must(folder, "verilator", &arguments);
     must(folder, "obj/sim", &[])
 }
 
-/// The testbench's words under Icarus Verilog for the netlist that Yosys makes of LUTs, carries and flip-flops of
-/// Xilinx, each cell being what Yosys' own model of it says.
-pub fn netlist(folder: &Path) -> String {
-    let script = "read_verilog net.v; synth_xilinx -top net -flatten -noiopad -nowidelut; \
+/// What [`synthesise`] writes.
+pub const NETLIST: [&str; 1] = ["netlist.v"];
+
+/// Writes the netlist that Yosys makes of LUTs, carries and flip-flops of Xilinx. A LUT is what its contents say, any
+/// other cell what Yosys' own model of it says.
+pub fn synthesise(folder: &Path) {
+    fs::write(folder.join("luts.v"), (1..=6).map(lut).collect::<String>()).unwrap();
+    let script = "read_verilog net.v; synth_xilinx -top net -flatten -noiopad -nowidelut; techmap -map luts.v; \
                   read_verilog -overwrite +/xilinx/cells_sim.v; hierarchy -top net; proc; flatten; opt_clean; \
                   write_verilog -noattr netlist.v";
     must(folder, "yosys", &["-q", "-p", script]);
-    let files = ["net_tb.v", "netlist.v"];
-    let arguments = [&["-g2012", "-o", "sim", "-s", "net_tb"][..], &files].concat();
-    must(folder, "iverilog", &arguments);
-    must(folder, "vvp", &["-n", "sim"])
+}
+
+/// A LUT of Xilinx as Yosys' table: the same contents, input 0 lowest.
+fn lut(n: usize) -> String {
+    let inputs: Vec<String> = (0..n).map(|i| format!("I{i}")).collect();
+    let mut reversed = inputs.clone();
+    reversed.reverse();
+    format!(
+        "module LUT{n}(output O, input {});\n  parameter [{}:0] INIT = 0;\n  \
+         \\$lut #(.WIDTH({n}), .LUT(INIT)) _TECHMAP_REPLACE_ (.A({{{}}}), .Y(O));\nendmodule\n",
+        inputs.join(", "),
+        (1 << n) - 1,
+        reversed.join(", ")
+    )
 }

@@ -456,7 +456,7 @@ fn parameter_bytes(op: &Op) -> usize {
     let weights_bytes = |weights: &Weights| match weights {
         Weights::Bits(bits) => 8 * bits.n_rows() * bits.words_per_row(),
         Weights::Ternary { sign, .. } => 16 * sign.n_rows() * sign.words_per_row(),
-        Weights::Int8(values) => values.values().len(),
+        Weights::Planes(_) | Weights::Int8(_) => weights.n_rows() * weights.n_cols(),
         Weights::Real(values) => 4 * values.values().len(),
     };
     match op {

@@ -3,7 +3,7 @@
 use onebit_model::program::{
     Conv2d, Cuts, GroupNorm, Kind, Op, ThresholdValues, Thresholds, ValueId, Window,
 };
-use onebit_model::weights::{BitMatrix, Matrix, Weights};
+use onebit_model::weights::{BitMatrix, BitPlanes, Matrix, Weights};
 
 use super::inputs::MAX_WIDTH;
 use super::sketch::Sketch;
@@ -247,8 +247,9 @@ pub(crate) fn window(random: &mut Random) -> Window {
 
 /// Weights of any kind.
 pub(crate) fn random_weights(random: &mut Random, n_rows: usize, n_cols: usize) -> Weights {
-    match random.below(6) {
+    match random.below(7) {
         0 => int8_weights(random, n_rows, n_cols),
+        6 => planes_of_weights(random, n_rows, n_cols),
         1 => real_weights(random, n_rows, n_cols),
         _ => random_binary_weights(random, n_rows, n_cols),
     }
@@ -260,6 +261,15 @@ pub(super) fn int8_weights(random: &mut Random, n_rows: usize, n_cols: usize) ->
     let least = if most == 127 { -128 } else { -most };
     let entry = |_, _| random.int(least, most) as i8;
     Weights::Int8(Matrix::from_fn(n_rows, n_cols, entry))
+}
+
+/// Odd weights of 2 to 7 bits.
+fn planes_of_weights(random: &mut Random, n_rows: usize, n_cols: usize) -> Weights {
+    let n_planes = random.pick(&[2, 2, 3, 7]);
+    let planes =
+        (0..n_planes).map(|_| BitMatrix::from_fn(n_rows, n_cols, |_, _| random.once_in(2)));
+    let planes = BitPlanes::new(planes.collect());
+    Weights::Planes(planes.expect("2 to 7 planes of one size"))
 }
 
 /// Real weights, of which sums can round.

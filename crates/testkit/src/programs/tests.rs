@@ -11,6 +11,7 @@ fn of_weights(weights: &Weights, bias: &Option<Vec<i32>>) -> Vec<&'static str> {
     let kind = match weights {
         Weights::Bits(_) => "bits weights",
         Weights::Ternary { .. } => "ternary weights",
+        Weights::Planes(_) => "planes of weights",
         Weights::Int8(_) => "int8 weights",
         Weights::Real(_) => "real weights",
     };
@@ -113,7 +114,7 @@ fn every_feature_and_every_op_comes_up() {
             *ops.entry(op).or_default() += 1;
         }
     }
-    assert_eq!(found.len(), 36, "{found:?}");
+    assert_eq!(found.len(), 37, "{found:?}");
     assert_eq!(ops.len(), 23, "{ops:?}");
     assert!(ops.values().all(|&n| n >= 8), "{ops:?}");
 }

@@ -123,7 +123,7 @@ impl Builder {
             if norm == Norm::Batch {
                 x = self.push(
                     format!("{name}.norm"),
-                    NodeOp::BatchNorm,
+                    NodeOp::BatchNorm { is_integer: false },
                     vec![x],
                     to,
                     ValueKind::Real,
@@ -278,7 +278,8 @@ impl Builder {
         let extent = self.graph.extent(x);
         let op = match norm {
             NormName::None => return Ok(x),
-            NormName::Batch => NodeOp::BatchNorm,
+            NormName::Batch => NodeOp::BatchNorm { is_integer: false },
+            NormName::BatchInteger => NodeOp::BatchNorm { is_integer: true },
             NormName::Group => {
                 let groups = groups.or(self.defaults.groups_of_norm).unwrap_or(8);
                 if groups == 0 || !extent.channels.is_multiple_of(groups) {

@@ -94,7 +94,7 @@ impl Builder {
         );
         self.push(
             format!("{name}.short.norm"),
-            NodeOp::BatchNorm,
+            NodeOp::BatchNorm { is_integer: false },
             vec![x],
             to,
             ValueKind::Real,

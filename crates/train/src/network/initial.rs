@@ -17,7 +17,7 @@ pub(super) fn node_state(graph: &Graph, node: &GraphNode, rng: &mut ChaCha8Rng) 
     match &node.op {
         NodeOp::Product(product) => state.params = product_params(product, rng),
         NodeOp::Bias => state.params = vec![vector(Role::Bias, 0.0)],
-        NodeOp::BatchNorm => {
+        NodeOp::BatchNorm { .. } => {
             state.params = vec![vector(Role::Gamma, 1.0), vector(Role::Beta, 0.0)];
             state.stats = Some(Running {
                 mean: vec![0.0; channels],

@@ -131,7 +131,7 @@ impl<'a> Pass<'a> {
             },
             NodeOp::Product(product) => self.product(idx, product, first),
             NodeOp::Bias => add_bias(first, self.leaf(state.param(Role::Bias)), 1.0),
-            NodeOp::BatchNorm => {
+            NodeOp::BatchNorm { .. } => {
                 let (gamma, beta) = self.gain(state);
                 let (y, stats) = batch_norm(first, gamma, beta, EPS);
                 self.stats[idx] = Some(stats);

@@ -227,6 +227,8 @@ pub enum NormName {
     None,
     /// Batch normalisation (Ioffe & Szegedy 2015).
     Batch,
+    /// The same, deployed with factors and addends rounded to integers.
+    BatchInteger,
     /// Group normalisation (Wu & He 2018).
     Group,
 }

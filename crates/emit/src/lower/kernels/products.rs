@@ -15,6 +15,8 @@ pub(in crate::lower) enum RowsOf {
     Bits,
     /// A sign plane, then a mask plane of the same layout.
     Ternary,
+    /// This many planes of bits, those of a row after one another, each at a word of its own.
+    Planes(u8),
     /// Bytes.
     Int8,
     /// binary32 numbers.
@@ -72,12 +74,13 @@ impl Rows {
         self.x == Form::Reals || self.weights == RowsOf::Reals
     }
 
-    fn weights_name(self) -> &'static str {
+    fn weights_name(self) -> String {
         match self.weights {
-            RowsOf::Bits => "bits",
-            RowsOf::Ternary => "ternary",
-            RowsOf::Int8 => "int8",
-            RowsOf::Reals => "reals",
+            RowsOf::Bits => "bits".into(),
+            RowsOf::Ternary => "ternary".into(),
+            RowsOf::Planes(n) => format!("planes{n}"),
+            RowsOf::Int8 => "int8".into(),
+            RowsOf::Reals => "reals".into(),
         }
     }
 }
@@ -116,7 +119,7 @@ impl Kernels {
         };
         self.get(name, &[about], |kernels, mut f| {
             let elem = match rows.weights {
-                RowsOf::Bits | RowsOf::Ternary => Elem::Word,
+                RowsOf::Bits | RowsOf::Ternary | RowsOf::Planes(_) => Elem::Word,
                 RowsOf::Int8 => Elem::I8,
                 RowsOf::Reals => Elem::F32,
             };
@@ -156,13 +159,18 @@ impl Kernels {
     }
 
     fn rows_body(&self, rows: Rows, params: &Params, n_rows: Var, writer: &Writer, f: &mut Build) {
-        let is_packed = matches!(rows.weights, RowsOf::Bits | RowsOf::Ternary);
-        let stride = match is_packed {
-            true => f.local("n_words", (params.n_cols + (self.bits() - 1)) >> self.log()),
-            false => params.n_cols,
+        let stride = match rows.weights {
+            RowsOf::Bits | RowsOf::Ternary | RowsOf::Planes(_) => {
+                f.local("n_words", (params.n_cols + (self.bits() - 1)) >> self.log())
+            }
+            RowsOf::Int8 | RowsOf::Reals => params.n_cols,
         };
         f.repeat("r", 0u32, n_rows, |f, r| {
-            let row = f.local("row", params.weights.offset(r * stride));
+            let start = match rows.weights {
+                RowsOf::Planes(n) => r * stride * u32::from(n),
+                _ => r * stride,
+            };
+            let row = f.local("row", params.weights.offset(start));
             let mask = params
                 .mask
                 .map(|mask| f.local("mask_row", mask.offset(r * stride)));
@@ -219,6 +227,13 @@ impl Kernels {
         }
         f.repeat("k", 0u32, stride, |f, k| {
             let signs = f.local("signs", row.at(k));
+            let upper = match rows.weights {
+                RowsOf::Planes(n) => 1..u32::from(n),
+                _ => 1..1,
+            };
+            let upper: Vec<Var> = upper
+                .map(|i| f.local(&format!("plane{i}"), row.at(stride * i + k)))
+                .collect();
             let used = mask.map(|mask| f.local("used", mask.at(k)));
             let first = f.local("first_col", k << self.log());
             let n = f.local("n", params.n_cols - first);
@@ -226,6 +241,15 @@ impl Kernels {
             f.repeat("b", 0u32, n, |f, b| {
                 let is_plus = ((signs >> b) & 1).to(Ty::I32);
                 let x = x_at(first + b);
+                if !upper.is_empty() {
+                    let bits = upper.iter().zip(1..);
+                    let code = bits.fold(is_plus, |code, (plane, i)| {
+                        code + ((*plane >> b) & 1).to(Ty::I32) * (1 << i)
+                    });
+                    let weight = code * 2 - ((2 << upper.len()) - 1);
+                    f.set(sum, sum + weight.to(ty) * x);
+                    return;
+                }
                 if used.is_none() && !is_real {
                     let x = f.local("x_i", x);
                     f.set(sum, sum + is_plus.select(x, Expr::I32(0) - x));

@@ -84,6 +84,7 @@ impl Product<'_> {
             (Form::Sign, Weights::Bits(_)) => 1.65,
             (Form::Sign, Weights::Ternary { .. }) => 2.3,
             (Form::Sign, _) => 12.0,
+            (_, Weights::Planes(planes)) => (planes.planes().len() + 1) as f64 * x_bits,
             (_, Weights::Int8(_)) => 8.0 * x_bits,
             _ => 2.5 * (x_bits + 1.0),
         };

@@ -40,7 +40,7 @@ impl Product<'_> {
     fn counts(&self) -> bool {
         self.element.form == Form::Sign
             && !self.has_zero_pads
-            && !matches!(self.weights, Weights::Int8(_))
+            && matches!(self.weights, Weights::Bits(_) | Weights::Ternary { .. })
     }
 
     /// The accumulators of the module.
@@ -69,11 +69,7 @@ impl Product<'_> {
 
     /// Bits that hold an element or a weight as a signed number: no sum is narrower than what it adds.
     fn operand_bits(&self) -> usize {
-        let weight = match self.weights {
-            Weights::Int8(_) => 8,
-            _ => 2,
-        };
-        weight.max(self.element.signed_bits())
+        self.weight_bits().max(2).max(self.element.signed_bits())
     }
 
     /// Bits of one weight in ROM.
@@ -81,6 +77,8 @@ impl Product<'_> {
         match self.weights {
             Weights::Bits(_) => 1,
             Weights::Ternary { .. } => 2,
+            // As a signed number.
+            Weights::Planes(planes) => planes.planes().len() + 1,
             _ => 8,
         }
     }
@@ -102,10 +100,10 @@ impl Product<'_> {
         if self.counts() {
             return Element::unsigned(unsigned_width(simd as u64).min(most_bits));
         }
-        let weight = if matches!(self.weights, Weights::Int8(_)) {
-            128
-        } else {
-            1
+        let weight = match self.weights {
+            Weights::Planes(planes) => (1 << planes.planes().len()) - 1,
+            Weights::Int8(_) => 128,
+            _ => 1,
         };
         let most = simd * weight * self.most;
         Element::signed(
@@ -127,7 +125,7 @@ impl Product<'_> {
             }
             weights => {
                 for col in columns {
-                    push_bits(&mut bits, 8, weights.get(row, col).into());
+                    push_bits(&mut bits, self.weight_bits(), weights.get(row, col).into());
                 }
             }
         }
@@ -361,7 +359,7 @@ impl Product<'_> {
                     format!("!w[{}] ? {zero} : w[{i}] ? x{i} : -x{i}", n + i)
                 }
                 _ => {
-                    let w = Element::signed(8).number("w", i, sum.bits);
+                    let w = Element::signed(self.weight_bits()).number("w", i, sum.bits);
                     match self.element.form {
                         Form::Sign => {
                             text.push_str(&format!(

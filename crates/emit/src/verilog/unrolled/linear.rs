@@ -53,6 +53,39 @@ impl Sum {
         }
     }
 
+    /// The greatest number that divides every coefficient; 0 where there are no terms.
+    fn divisor(&self) -> i64 {
+        let gcd = |mut a: i64, mut b: i64| {
+            while b != 0 {
+                (a, b) = (b, a % b);
+            }
+            a.abs()
+        };
+        self.terms.values().fold(0, |divisor, &c| gcd(divisor, c))
+    }
+
+    /// The terms alone, each divided by `divisor`.
+    fn divided(&self, divisor: i64) -> Sum {
+        let terms = self.terms.iter().map(|(&node, c)| (node, c / divisor));
+        Sum {
+            terms: terms.collect(),
+            constant: 0,
+        }
+    }
+
+    /// The bits that a two's complement number needs for every value of the sum.
+    fn width(&self) -> usize {
+        let [low, high] = self
+            .terms
+            .values()
+            .fold([self.constant; 2], |[low, high], c| {
+                [low + c.min(&0), high + c.max(&0)]
+            });
+        let magnitude = low.unsigned_abs().saturating_sub(u64::from(low < 0));
+        let magnitude = magnitude.max(high.unsigned_abs());
+        65 - magnitude.leading_zeros() as usize
+    }
+
     /// A two's complement number, least significant bit first.
     pub(super) fn of_signed(bits: &[Lit]) -> Self {
         let mut sum = Sum::default();
@@ -78,11 +111,10 @@ impl Columns {
             constant: sum.constant,
         };
         for (&node, &coefficient) in &sum.terms {
-            // A negative weight is a positive one of the inverse, less a constant.
-            let is_inverted = coefficient < 0;
-            columns.constant += coefficient.min(0);
-            let magnitude = coefficient.unsigned_abs();
-            for place in (0..64).filter(|place| (magnitude >> place) & 1 == 1) {
+            for (place, is_negative) in digits(coefficient) {
+                // A negative weight is a positive one of the inverse, less a constant.
+                columns.constant -= i64::from(is_negative) << place;
+                let is_inverted = is_negative;
                 columns.push(place, Lit { node, is_inverted });
             }
         }
@@ -132,6 +164,21 @@ impl Columns {
     }
 }
 
+/// The powers of two that a number is the sum of, each with whether it is subtracted: its bits, or its non-adjacent
+/// form (Reitwieser 1960) where that has fewer.
+fn digits(number: i64) -> Vec<(usize, bool)> {
+    let magnitude = number.unsigned_abs();
+    let tripled = 3 * magnitude;
+    let [plus, minus] = [(tripled & !magnitude) >> 1, (magnitude & !tripled) >> 1];
+    let [plus, minus] = match plus.count_ones() + minus.count_ones() < magnitude.count_ones() {
+        true => [plus, minus],
+        false => [magnitude, 0],
+    };
+    let is_digit = |place: &usize| ((plus | minus) >> place) & 1 == 1;
+    let digit = |place: usize| (place, ((minus >> place) & 1 == 1) != (number < 0));
+    (0..64).filter(is_digit).map(digit).collect()
+}
+
 /// The bits from `drop` on of the sum of `literals` and `more`.
 fn counted(netlist: &mut Netlist, literals: &[Lit], more: u32, drop: u32) -> Vec<Lit> {
     weighed(netlist, literals, &[], more, drop)
@@ -152,8 +199,11 @@ fn weighed(netlist: &mut Netlist, ones: &[Lit], twos: &[Lit], more: u32, drop: u
 
 /// Whether the sum is at least `at`.
 pub(super) fn at_least(netlist: &mut Netlist, sum: &Sum, at: i64) -> Lit {
-    let mut columns = Columns::new(sum);
-    columns.constant -= at;
+    // A factor of all terms matters to neither side but for how the constant rounds.
+    let divisor = sum.divisor().max(1);
+    let mut divided = sum.divided(divisor);
+    divided.constant = (sum.constant - at).div_euclid(divisor);
+    let mut columns = Columns::new(&divided);
     loop {
         if columns.constant >= 0 {
             return Lit::TRUE;
@@ -226,6 +276,17 @@ fn close(netlist: &mut Netlist, columns: &mut Columns) {
 
 /// The lowest `width` bits of the sum in two's complement.
 pub(super) fn bits_of(netlist: &mut Netlist, sum: &Sum, width: usize) -> Vec<Lit> {
+    let divisor = sum.divisor();
+    if divisor.count_ones() > 1 && sum.terms.len() > MAX_INPUTS {
+        // The sum of many terms is multiplied once.
+        let inner = sum.divided(divisor);
+        let inner = Sum::of_signed(&bits_of(netlist, &inner, inner.width()));
+        let mut product = Sum::of_constant(sum.constant);
+        product.add(&inner, divisor);
+        if product.terms.len() < sum.terms.len() {
+            return bits_of(netlist, &product, width);
+        }
+    }
     let mut columns = Columns::new(sum);
     let mut bits = Vec::with_capacity(width);
     while bits.len() < width {
@@ -251,4 +312,23 @@ pub(super) fn bits_of(netlist: &mut Netlist, sum: &Sum, width: usize) -> Vec<Lit
         columns.constant = columns.constant.div_euclid(2);
     }
     bits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::digits;
+
+    #[test]
+    fn digits_add_up_and_are_few() {
+        for number in -300i64..=300 {
+            let found = digits(number);
+            let value = |(place, is_negative): &(usize, bool)| {
+                (1i64 << place) * if *is_negative { -1 } else { 1 }
+            };
+            assert_eq!(found.iter().map(value).sum::<i64>(), number);
+            assert!(found.len() <= number.unsigned_abs().count_ones() as usize);
+        }
+        assert_eq!(digits(31), [(0, true), (5, false)]);
+        assert_eq!(digits(-3), [(0, true), (1, true)]);
+    }
 }
