@@ -4,7 +4,7 @@
 
 use onebit_train::recipe::{BitValues, Input, Norm};
 
-use crate::finish::{Finished, Job, size, stages, topology};
+use crate::finish::{Finished, Job, bits, size, stages, topology};
 use crate::statistics;
 use crate::table::{Align, Table, grouped, percent};
 
@@ -63,8 +63,9 @@ pub fn summary(job: &Job<'_>, finished: &Finished) -> String {
         None => "trained from a list of layers",
     };
     format!(
-        "A {} network of single bits for `{}`: {}, {norm}. It gets {} of the test split right.",
+        "A {} network of {} for `{}`: {}, {norm}. It gets {} of the test split right.",
         topology(job),
+        bits(job),
         job.data.name,
         input(&job.recipe.input),
         percent(finished.test.accuracy())

@@ -93,8 +93,8 @@ pub const ASSUMPTIONS: &str = "\
 Energy is an estimate from M. Horowitz, ISSCC 2014 (45 nm, 0.9 V): float32 product 3.7 pJ and sum 0.9 pJ, 8-bit
 product 0.2 pJ and sum 0.03 pJ, 32-bit product 3.1 pJ and sum 0.1 pJ, 64 bits from an 8 KB SRAM 10 pJ, 64 bits
 from DRAM 1.3 to 2.6 nJ. A bit-MAC is one XNOR gate and one full adder of the population count, each an eighth of
-an 8-bit sum; a ternary one adds an AND gate; a k-bit input is k bit-MACs; a threshold is one 32-bit sum. Every
-weight is read once an image. Activations, control and wires are left out, here and for float32.";
+an 8-bit sum; a ternary one adds an AND gate; a product of j and k bits is j times k bit-MACs; a threshold is one
+32-bit sum. Every weight is read once an image. Activations, control and wires are left out, here and for float32.";
 
 #[cfg(test)]
 mod tests {

@@ -11,6 +11,7 @@ use onebit_compile::{Options, compile};
 use onebit_data::Dataset;
 use onebit_model::net::LayerOp;
 use onebit_model::program::Program;
+use onebit_model::weights::Weights;
 use onebit_model::{bnn, net_to_bytes, verify};
 use onebit_train::fit::{EpochRecord, Outcome, TestReport, tally};
 use onebit_train::recipe::{Recipe, StageKind};
@@ -212,6 +213,8 @@ pub fn topology(job: &Job<'_>) -> String {
     let mut sizes = vec![axes.join("x")];
     for layer in &net.layers {
         match &layer.op {
+            // A norm of integers is a product with a diagonal.
+            LayerOp::Dense { .. } if layer.name.ends_with(".norm") => {}
             LayerOp::Dense { weights, .. } => {
                 if sizes.len() == 1 {
                     sizes = vec![weights.n_cols().to_string()];
@@ -230,6 +233,28 @@ pub fn topology(job: &Job<'_>) -> String {
         }
     }
     sizes.join("-")
+}
+
+/// Most bits of a weight or of a value between layers, in words.
+pub fn bits(job: &Job<'_>) -> String {
+    let bits = job.outcome.net.layers.iter().map(|layer| match &layer.op {
+        LayerOp::Dense { weights, .. } => n_bits(weights),
+        LayerOp::Conv2d(conv) => n_bits(&conv.weights),
+        LayerOp::Quantize { bits, .. } => usize::from(*bits),
+        _ => 1,
+    });
+    match bits.max() {
+        None | Some(1) => "single bits".into(),
+        Some(bits) => format!("up to {bits} bits"),
+    }
+}
+
+/// Bits of a low-precision weight; 1 for others, which a network of bits has at its ends only.
+fn n_bits(weights: &Weights) -> usize {
+    match weights {
+        Weights::Planes(planes) => planes.planes().len(),
+        _ => 1,
+    }
 }
 
 /// What is left on the disk, for people.

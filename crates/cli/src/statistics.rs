@@ -27,7 +27,7 @@ pub struct LayerStatistics {
     pub output: String,
     /// Number of weights.
     pub n_weights: u64,
-    /// Bits that one weight is stored in: 1, or 2 for ternary ones, 8 and 32 for integers and reals.
+    /// Bits that one weight is stored in: 1, or 2 for ternary ones, 2 to 7 for planes, 8 and 32 for integers and reals.
     pub weight_bits: u32,
     /// Weights that are zero.
     pub n_zeros: u64,

@@ -79,8 +79,8 @@ impl Network {
             NodeOp::Rescale { .. } | NodeOp::QuantiseGradient { .. } => first,
             NodeOp::Product(product) => self.evaluate_product(idx, product, &first),
             NodeOp::Bias => shifted(first, &state.param(Role::Bias).latent),
-            NodeOp::BatchNorm { is_integer } => {
-                let (scale, shift) = self.deployed_norm(idx, *is_integer);
+            NodeOp::BatchNorm { .. } => {
+                let (scale, shift) = self.deployed_norm(idx);
                 affine(first, &scale, &shift)
             }
             NodeOp::GroupNorm { groups } => group_norm(first, state, from, *groups),
@@ -130,11 +130,6 @@ impl Network {
 
     /// Whether all sums of codes of product `idx` stay below 2^24, whatever its weights become.
     pub(crate) fn sums_are_exact(&self, idx: usize, product: &Product) -> bool {
-        self.sums_are_below(idx, product, 1 << 24)
-    }
-
-    /// Whether all sums of codes of product `idx` stay below a limit, whatever its weights become.
-    pub(crate) fn sums_are_below(&self, idx: usize, product: &Product, limit: u64) -> bool {
         let largest_x = match self.kind(self.graph.nodes[idx].inputs[0]) {
             ValueKind::Bits => 1,
             ValueKind::Levels { bits, .. } => (1u64 << bits) - 1,
@@ -145,23 +140,31 @@ impl Network {
             CodeKind::Ints => u64::from(binarize::largest_code(&product.weights)),
             CodeKind::Real => return false,
         };
-        largest_x * largest_w * (product.shape.n_cols() as u64) < limit
+        largest_x * largest_w * (product.shape.n_cols() as u64) < 1 << 24
     }
 
     /// Factors and addends of a batch norm as evaluation and the Net use them.
     ///
     /// An integer norm of a bitwise stage has the factors and addends of the plain one times the number that makes
     /// the greatest factor [`MOST_GAIN`], rounded. Scores keep their order but for what the rounding changes.
-    pub(crate) fn deployed_norm(&self, idx: usize, is_integer: bool) -> (Vec<f32>, Vec<f32>) {
+    pub(crate) fn deployed_norm(&self, idx: usize) -> (Vec<f32>, Vec<f32>) {
         let norm = self.nodes[idx].frozen();
         let channels = 0..norm.gamma.len();
         let (mut scale, mut shift): (Vec<f32>, Vec<f32>) =
             channels.map(|c| norm.scale_shift(c, f32::sqrt)).unzip();
-        let most = scale.iter().map(|s| s.abs()).fold(0.0, f32::max);
-        if is_integer && self.mode.kind == StageKind::Bitwise && most > 0.0 {
-            let factor = MOST_GAIN / most;
+        let op = &self.graph.nodes[idx].op;
+        let is_integer = matches!(op, NodeOp::BatchNorm { is_integer: true });
+        if is_integer && self.mode.kind == StageKind::Bitwise {
+            let most = scale.iter().map(|s| s.abs()).fold(0.0, f32::max);
+            let factor = if most.is_normal() {
+                MOST_GAIN / most
+            } else {
+                1.0
+            };
             let limit = (1 << 22) as f32;
-            let round = |x: &mut f32| *x = (*x * factor).round_ties_even().clamp(-limit, limit);
+            // An integer has no -0.
+            let round =
+                |x: &mut f32| *x = (*x * factor).round_ties_even().clamp(-limit, limit) + 0.0;
             scale.iter_mut().chain(&mut shift).for_each(round);
         }
         (scale, shift)

@@ -91,11 +91,8 @@ impl Exporter<'_> {
             },
             NodeOp::BatchNorm { is_integer: false } => LayerOp::Norm(state.frozen()),
             NodeOp::BatchNorm { is_integer: true } => {
-                let (scale, shift) = network.deployed_norm(idx, true);
-                match self.is_int(idx, node) {
-                    true => integer_norm(&scale, &shift),
-                    false => LayerOp::Affine { scale, shift },
-                }
+                let (scale, shift) = network.deployed_norm(idx);
+                integer_norm(&scale, &shift)
             }
             NodeOp::GroupNorm { groups } => LayerOp::GroupNorm(GroupNorm {
                 groups: *groups,
@@ -154,24 +151,10 @@ impl Exporter<'_> {
                     && factors.iter().all(|factor| factor.scale.is_none())
                     && self.network.unit_of_input(idx) == 1.0
             }
-            // Its products and sums stay below 2^24, as those of the Net's evaluation have to.
-            NodeOp::BatchNorm { is_integer: true } => {
-                let input = node.inputs[0];
-                let is_flat = self.network.graph.extent(input).positions() == 1;
-                let product = input
-                    .checked_sub(1)
-                    .map(|idx| &self.network.graph.nodes[idx].op);
-                let is_small = match product {
-                    Some(NodeOp::Product(product)) => {
-                        self.network.sums_are_below(input - 1, product, 1 << 17)
-                    }
-                    _ => false,
-                };
-                self.ints[input] && is_flat && is_small
-            }
             NodeOp::MaxPool(_)
             | NodeOp::Repeat { .. }
             | NodeOp::QuantiseGradient { .. }
+            | NodeOp::BatchNorm { is_integer: true }
             | NodeOp::Unit(UnitName::Relu)
             | NodeOp::Add => node.inputs.iter().all(|&id| self.ints[id]),
             _ => false,
@@ -357,7 +340,7 @@ fn form_bias(state: &NodeState, bias: &[f32], zero_one_planes: bool) -> Vec<i32>
 fn n_planes(values: &[f32]) -> Option<usize> {
     let largest = values.iter().map(|v| v.abs()).reduce(f32::max)?;
     let planes = BitPlanes::N_PLANES.map(usize::from);
-    let is_odd = values.iter().all(|v| v % 2.0 != 0.0);
+    let is_odd = values.iter().all(|v| v.abs() % 2.0 == 1.0);
     let mut fitting = planes.filter(|&n| is_odd && largest < (1 << n) as f32);
     fitting.next()
 }

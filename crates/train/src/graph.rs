@@ -10,6 +10,7 @@ use crate::recipe::{Norm, RecipeError};
 
 mod build;
 mod joins;
+mod norms;
 
 pub use build::build;
 

@@ -160,19 +160,19 @@ const ESTIMATORS: [&str; 8] = [
     "reste",
 ];
 const UNITS: [&str; 5] = ["none", "relu", "hardtanh", "prelu", "rprelu"];
-const NORMS: [&str; 4] = ["batch", "none", "batch-integer", "group"];
+const NORMS: [&str; 3] = ["batch", "none", "group"];
 
 #[test]
 fn every_weight_form_with_every_activation_form_is_exported_as_it_is_evaluated() {
     let data = images([6, 5, 3], 1);
     for (i, weights) in every_weight().iter().enumerate() {
-        // 7, 5 and 8 are coprime, so that norms, units and activations meet in every way.
+        // 3, 5 and 8 are coprime, so that norms, units and activations meet in every way.
         let activation = ACTIVATIONS[i % 8];
         let estimator = ESTIMATORS[i / 8 % 8];
         let input = INPUTS[i / 2 % 5];
         let defaults = format!(
             "weights = {weights}\ninput = {activation}\nnorm = \"{}\"\nunit = \"{}\"\ngroups_of_norm = 2",
-            NORMS[i % 7 % 4],
+            NORMS[i % 3],
             UNITS[i % 5]
         );
         let layers = "[[layer]]\nkind = \"conv\"\nchannels = 6\n\
@@ -300,7 +300,12 @@ fn random_recipe(seed: u64, weights: &[String]) -> (String, Dataset) {
     });
     layers += "[[layer]]\nkind = \"dense\"\n";
     layers += &option(&mut random, 2, |r| {
-        format!("norm = \"{}\"", r.pick(&NORMS[..3]))
+        r.pick(&[
+            "norm = \"batch\"",
+            "norm = \"none\"",
+            "norm = \"batch-integer\"\ninput = \"sign\"\nweights = \"sign\"",
+        ])
+        .into()
     });
     let mut stage = format!("estimator = \"{}\"\n", random.pick(&ESTIMATORS));
     stage += &option(&mut random, 4, |_| "recalibrate = 2".into());
@@ -392,6 +397,15 @@ fn an_integer_norm_keeps_scores_integers() {
     let Some(LayerOp::Dense { weights, bias }) = net.layers.last().map(|layer| &layer.op) else {
         panic!("a product with a diagonal")
     };
+    // Without gains there is nothing to scale by, and what is left is rounded all the same.
+    let mut flat = network.clone();
+    for (role, param) in &mut flat.nodes.last_mut().unwrap().params {
+        let latent = if *role == Role::Gamma { 0.0 } else { 0.3 };
+        param.latent.fill(latent);
+    }
+    flat.settle();
+    let flat_net = export(&flat, &recipe, feeder(&recipe, &data).encoder(), &data);
+    assert_agrees(&text, &flat, &recipe, &data, &flat_net);
     // 15.5 times gamma, and beta less the mean times gamma; 15.5 itself goes to the even 16.
     let gains: Vec<i32> = (0..3).map(|row| weights.get(row, row)).collect();
     assert_eq!(gains, [16, -31, 8]);

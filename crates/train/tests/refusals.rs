@@ -145,6 +145,21 @@ const NOT_LOWERABLE: &[BadCase<'_>] = &[
     ),
     (
         "channels = 8",
+        "channels = 8\nnorm = \"batch-integer\"",
+        &["layer[1]", "dense layer with a binary input"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\n[[layer]]\nkind = \"dense\"\nunits = 4\ninput = \"sign\"\nnorm = \"batch-integer\"",
+        &["dense1.norm", "last layer"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\n[[layer]]\nkind = \"dense\"\nunits = 4\ninput = \"sign\"\nbias = true\nnorm = \"batch-integer\"",
+        &["layer[2]", "no bias"],
+    ),
+    (
+        "channels = 8",
         "channels = 8\ngroups = 2\nscale_map = true",
         &["layer[1]", "one group"],
     ),

@@ -34,14 +34,15 @@ fn codes(x: &Tensor) -> Vec<i64> {
         Tensor::Bits(x) => x.iter().map(|&bit| i64::from(bit)).collect(),
         Tensor::Levels(x) => x.iter().map(|&code| i64::from(code)).collect(),
         Tensor::Int(x) => x.iter().map(|&x| i64::from(x)).collect(),
-        Tensor::Real(_) => unreachable!("`check` refuses reals"),
+        Tensor::Real(_) => unreachable!("`check` refuses reals that come in"),
     }
 }
 
-/// The elements of a value as answers: a bit as -1 or +1, numbers as they are.
+/// The elements of a value as answers: a bit as -1 or +1, integers as they are, reals as their bits.
 fn answers(x: &Tensor) -> Vec<i64> {
     match x {
         Tensor::Bits(x) => x.iter().map(|&bit| 2 * i64::from(bit) - 1).collect(),
+        Tensor::Real(x) => x.iter().map(|x| i64::from(x.to_bits())).collect(),
         other => codes(other),
     }
 }

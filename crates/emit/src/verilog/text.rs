@@ -2,6 +2,8 @@
 //!
 //! Numbers come in; text whose widths are stated goes out, so that no tool has to guess one.
 
+use crate::File;
+
 /// Bits that hold every number from 0 to `max`, at least 1.
 pub(super) fn unsigned_width(max: u64) -> usize {
     (64 - max.leading_zeros() as usize).max(1)
@@ -31,8 +33,43 @@ pub(super) fn signed_constant(width: usize, value: i64) -> String {
     }
 }
 
+/// Most words of a memory that are written in the module; a compiler of assignments takes gigabytes for more.
+const MAX_INLINE_WORDS: usize = 2048;
+
+/// A constant memory: its declaration, and the file of its words where they are many.
+pub(super) fn rom(
+    name: &str,
+    width: usize,
+    file: &str,
+    words: &[Vec<bool>],
+) -> (String, Option<File>) {
+    let n_words = words.len();
+    let mut text = format!("  reg {}{name} [0:{}];\n", range(width), n_words - 1);
+    if n_words > MAX_INLINE_WORDS {
+        text.push_str(&format!("  initial $readmemh(\"{file}\", {name});\n"));
+        let lines: String = words.iter().map(|word| digits(word) + "\n").collect();
+        let bytes = lines.into_bytes();
+        let name = file.to_string();
+        return (text, Some(File { name, bytes }));
+    }
+    text.push_str("  initial begin\n");
+    for (address, word) in words.iter().enumerate() {
+        text.push_str(&format!(
+            "    {name}[{address}] = {};\n",
+            bits_constant(word)
+        ));
+    }
+    text.push_str("  end\n");
+    (text, None)
+}
+
 /// A constant of any width from its bits, least significant first.
 pub(super) fn bits_constant(bits: &[bool]) -> String {
+    format!("{}'h{}", bits.len(), digits(bits))
+}
+
+/// Bits as hexadecimal digits.
+fn digits(bits: &[bool]) -> String {
     let digit = |nibble: &[bool]| {
         let value = nibble
             .iter()
@@ -40,8 +77,7 @@ pub(super) fn bits_constant(bits: &[bool]) -> String {
             .fold(0, |sum, (i, &bit)| sum | u32::from(bit) << i);
         char::from_digit(value, 16).expect("four bits are a hexadecimal digit")
     };
-    let digits: String = bits.chunks(4).rev().map(digit).collect();
-    format!("{}'h{digits}", bits.len())
+    bits.chunks(4).rev().map(digit).collect()
 }
 
 /// Appends the low `width` bits of a number, least significant first.

@@ -50,7 +50,7 @@ pub fn build(
 
 pub(super) struct Builder {
     pub(super) graph: Graph,
-    defaults: Defaults,
+    pub(super) defaults: Defaults,
     /// The key of the layer being built, for errors.
     at: String,
     n_conv: usize,
@@ -226,6 +226,14 @@ impl Builder {
                 "ends with {extent}, but the data has {n} classes: end with a dense layer of {n} units"
             ));
         }
+        let is_integer =
+            |node: &&GraphNode| matches!(node.op, NodeOp::BatchNorm { is_integer: true });
+        if let Some(node) = self.graph.nodes[..x.max(1) - 1].iter().find(is_integer) {
+            let name = node.name.clone();
+            return self.fail(format!(
+                "`{name}` is a \"batch-integer\" norm, which is for the scores: give it to the last layer alone"
+            ));
+        }
         if kind != ValueKind::Real || x == 0 {
             return self.fail("must end with a product or a norm, whose values are the scores");
         }
@@ -272,26 +280,6 @@ impl Builder {
     fn weights(&self, spec: &Option<WeightSpec>) -> WeightSpec {
         let given = spec.clone().or_else(|| self.defaults.weights.clone());
         given.unwrap_or_else(|| WeightName::Sign.into())
-    }
-
-    fn norm(&mut self, name: &str, x: usize, norm: NormName, groups: Option<usize>) -> Built {
-        let extent = self.graph.extent(x);
-        let op = match norm {
-            NormName::None => return Ok(x),
-            NormName::Batch => NodeOp::BatchNorm { is_integer: false },
-            NormName::BatchInteger => NodeOp::BatchNorm { is_integer: true },
-            NormName::Group => {
-                let groups = groups.or(self.defaults.groups_of_norm).unwrap_or(8);
-                if groups == 0 || !extent.channels.is_multiple_of(groups) {
-                    return self.fail(format!(
-                        "has a group norm of {groups} groups over {} channels, which they do not divide",
-                        extent.channels
-                    ));
-                }
-                NodeOp::GroupNorm { groups }
-            }
-        };
-        Ok(self.push(name.to_string(), op, vec![x], extent, ValueKind::Real))
     }
 
     fn unit(&mut self, name: &str, x: usize, unit: Option<UnitName>) -> usize {

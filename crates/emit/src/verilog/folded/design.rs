@@ -149,10 +149,7 @@ impl Design {
 
     /// Adds a module's file.
     pub(super) fn file(&mut self, name: &str, text: String) {
-        self.files.push(File {
-            name: format!("{name}.v"),
-            bytes: text.into_bytes(),
-        });
+        self.files.push(module_file(name, text));
     }
 
     /// Places a module between streams; `more` are further connections.
@@ -246,6 +243,14 @@ impl Design {
         }
         self.body.push_str(&body);
         streams
+    }
+}
+
+/// The file of a module.
+pub(super) fn module_file(name: &str, text: String) -> File {
+    File {
+        name: format!("{name}.v"),
+        bytes: text.into_bytes(),
     }
 }
 

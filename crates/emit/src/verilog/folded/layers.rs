@@ -13,11 +13,12 @@ use onebit_model::weights::Weights;
 
 use super::cost;
 use super::design::{Design, divisors, regroup_cycles};
+use super::lookup::Lookup;
 use super::pointwise::Map;
 use super::product::Product;
 use super::stream::{Element, Form, Stream};
 use super::window::{Loop, Walk};
-use crate::verilog::graph::Graph;
+use crate::verilog::graph::{Graph, Tail};
 use crate::verilog::text::{push_bits, signed_width};
 
 /// A value on its way: a stream, and how its elements become the value's.
@@ -69,7 +70,22 @@ pub(super) fn build(graph: &Graph<'_>, module: &str, target: u64) -> Built {
             affine: None,
         },
     );
+    let tail = graph.tail();
     for (id, node) in graph.nodes() {
+        if let Some(tail) = &tail
+            && tail.ids.contains(&id)
+        {
+            if tail.ids[0] == id {
+                builder.design.begin(&node.name, node.op.name());
+                let stream = builder.lookup(&node.name, tail);
+                let produced = Produced {
+                    stream,
+                    affine: None,
+                };
+                builder.keep(graph.program.output, produced);
+            }
+            continue;
+        }
         builder.design.begin(&node.name, node.op.name());
         let produced = builder.node(id, node);
         builder.keep(id, produced);
@@ -212,6 +228,41 @@ impl Builder<'_> {
         }
     }
 
+    /// The real answer of the integers that it follows from.
+    fn lookup(&mut self, name: &str, tail: &Tail) -> Stream {
+        let Produced { stream, affine } = self.take(tail.from);
+        let n_channels = tail.n_channels;
+        let (scale, offsets) = affine.unwrap_or_else(|| (1, vec![0; n_channels]));
+        let (least, most) = stream.element.bounds();
+        let range = self.graph.range(tail.from);
+        let down = |offset: &i64| (i64::from(range.max) - offset).div_euclid(scale);
+        let up = |offset: &i64| -(offset - i64::from(range.min)).div_euclid(scale);
+        let low = offsets.iter().map(up).min().unwrap_or(0).max(least);
+        let high = offsets.iter().map(down).max().unwrap_or(0).min(most);
+        let integers = offsets
+            .iter()
+            .flat_map(|offset| (low..=high).map(move |x| scale * x + offset));
+        let lookup = Lookup {
+            low,
+            n_channels,
+            table: self.graph.tail_bits(tail, &integers.collect::<Vec<i64>>()),
+        };
+        let x = self.regroup(stream, 1);
+        let y = self.design.stream(Element::signed(32), 1, x.n_elements);
+        let mut words = None;
+        self.design.chain(name, &x, &y, |name| {
+            let (text, file) = lookup.module(name, &x);
+            words = file;
+            text
+        });
+        self.design.files.extend(words);
+        self.stage(1, x.n_elements as u64, 1);
+        let stage = self.design.stage();
+        stage.rom([lookup.table.len(), 32, 1]);
+        stage.spend(lookup.cost());
+        y
+    }
+
     fn dense(
         &mut self,
         id: ValueId,
@@ -340,9 +391,7 @@ impl Builder<'_> {
         }
         design.place(&window_name, &[("s", x)], &words, &flags[0]);
         let name = design.module_name(&node.name);
-        for (name, text) in product.modules(&name) {
-            design.file(&name, text);
-        }
+        design.files.extend(product.files(&name));
         design.place(&name, &[("s", &words)], &result, &flags[1]);
         let stage = design.stage();
         (stage.pe, stage.simd) = (product.pe, product.simd);

@@ -9,6 +9,7 @@ mod count;
 mod design;
 mod joins;
 mod layers;
+mod lookup;
 mod pointwise;
 mod product;
 mod stream;

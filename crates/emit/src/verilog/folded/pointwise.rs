@@ -279,10 +279,6 @@ fn compare_bits(x: Element) -> usize {
 
 /// The cut, brought to where the comparison has bits for it and its answers stay the same.
 fn clamped(cut: i64, x: Element) -> i64 {
-    let (min, max) = match x.form {
-        Form::Sign => (-1, 1),
-        Form::Unsigned => (0, (1i64 << x.bits) - 1),
-        Form::Signed => (-1 << (x.bits - 1), (1i64 << (x.bits - 1)) - 1),
-    };
+    let (min, max) = x.bounds();
     cut.clamp(min, max + 1)
 }

@@ -8,9 +8,11 @@
 use onebit_model::weights::Weights;
 
 use super::count;
+use super::design::module_file;
 use super::stream::{Element, Form};
+use crate::File;
 use crate::verilog::text::{
-    bits_constant, constant, part, push_bits, range, signed_width, unsigned_width,
+    bits_constant, constant, part, push_bits, range, rom, signed_width, unsigned_width,
 };
 
 /// A layer's product and how it is folded.
@@ -137,16 +139,16 @@ impl Product<'_> {
         (pe..self.weights.n_rows()).step_by(self.pe)
     }
 
-    /// The file of the layer's product: the module `name` and the module `name_dot`.
-    pub(super) fn modules(&self, name: &str) -> [(String, String); 2] {
+    /// The files of the layer's product: the module `name`, the module `name_dot`, and the words of deep ROMs.
+    pub(super) fn files(&self, name: &str) -> Vec<File> {
         let dot = format!("{name}_dot");
-        [
-            (name.to_string(), self.module(name)),
-            (dot.clone(), self.dot(&dot)),
-        ]
+        let mut files = vec![module_file(&dot, self.dot(&dot))];
+        let text = self.module(name, &mut files);
+        files.insert(0, module_file(name, text));
+        files
     }
 
-    fn module(&self, name: &str) -> String {
+    fn module(&self, name: &str, files: &mut Vec<File>) -> String {
         let (depth, accumulator, sum) = (self.depth(), self.accumulator().element, self.word_sum());
         let x_bits = self.simd * self.element.bits;
         let pads = |text: &'static str| if self.has_zero_pads { text } else { "" };
@@ -167,7 +169,9 @@ impl Product<'_> {
         let (address, step) = self.rom_address();
         text.push_str(&address);
         for pe in 0..self.pe {
-            text.push_str(&self.element_text(pe, name, accumulator, sum));
+            let (element, rom) = self.element_text(pe, name, accumulator, sum);
+            text.push_str(&element);
+            files.extend(rom);
         }
         text.push_str(&format!(
             "  always @(posedge clk)\n    if (rst) begin\n      v1 <= 1'b0;\n      v2 <= 1'b0;\n      m_valid <= 1'b0;\n      \
@@ -203,30 +207,31 @@ impl Product<'_> {
     }
 
     /// One processing element: its ROM, its sum of a word and its accumulator.
-    fn element_text(&self, pe: usize, name: &str, accumulator: Element, sum: Element) -> String {
+    fn element_text(
+        &self,
+        pe: usize,
+        name: &str,
+        accumulator: Element,
+        sum: Element,
+    ) -> (String, Option<File>) {
         let (depth, bits) = (self.depth(), self.simd * self.weight_bits());
         let n_chunks = self.weights.n_cols() / self.simd;
         let words = self
             .rows_of(pe)
             .flat_map(|row| (0..n_chunks).map(move |chunk| (row, chunk)));
+        let words: Vec<Vec<bool>> = words
+            .map(|(row, chunk)| self.rom_word(row, chunk))
+            .collect();
         let mut text = String::new();
+        let mut file = None;
         if depth == 1 {
-            for (row, chunk) in words {
-                let word = bits_constant(&self.rom_word(row, chunk));
-                text.push_str(&format!("  wire {}w{pe} = {word};\n", range(bits)));
-            }
+            let word = bits_constant(&words[0]);
+            text.push_str(&format!("  wire {}w{pe} = {word};\n", range(bits)));
         } else {
+            let file_name = format!("{name}_rom{pe}.hex");
+            (text, file) = rom(&format!("rom{pe}"), bits, &file_name, &words);
             text.push_str(&format!(
-                "  reg {}rom{pe} [0:{}];\n  initial begin\n",
-                range(bits),
-                depth - 1
-            ));
-            for (address, (row, chunk)) in words.enumerate() {
-                let word = bits_constant(&self.rom_word(row, chunk));
-                text.push_str(&format!("    rom{pe}[{address}] = {word};\n"));
-            }
-            text.push_str(&format!(
-                "  end\n  reg {}w{pe};\n  always @(posedge clk) if (ce) w{pe} <= rom{pe}[address];\n",
+                "  reg {}w{pe};\n  always @(posedge clk) if (ce) w{pe} <= rom{pe}[address];\n",
                 range(bits)
             ));
         }
@@ -252,7 +257,7 @@ impl Product<'_> {
                 _ => constant(accumulator.bits, 0),
             },
         ));
-        text
+        (text, file)
     }
 
     /// The module that adds up one word.

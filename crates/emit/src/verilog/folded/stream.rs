@@ -43,6 +43,15 @@ impl Element {
         }
     }
 
+    /// The least and the greatest number that the bits can be.
+    pub(super) fn bounds(self) -> (i64, i64) {
+        match self.form {
+            Form::Sign => (-1, 1),
+            Form::Unsigned => (0, (1 << self.bits) - 1),
+            Form::Signed => (-1 << (self.bits - 1), (1 << (self.bits - 1)) - 1),
+        }
+    }
+
     /// Bits of a signed number that holds every element.
     pub(super) fn signed_bits(self) -> usize {
         match self.form {

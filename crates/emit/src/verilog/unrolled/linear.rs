@@ -316,7 +316,71 @@ pub(super) fn bits_of(netlist: &mut Netlist, sum: &Sum, width: usize) -> Vec<Lit
 
 #[cfg(test)]
 mod tests {
-    use super::digits;
+    use onebit_testkit::Random;
+
+    use super::*;
+    use crate::verilog::unrolled::netlist::Node;
+
+    /// The value of every node for an input whose bits are those of `x`.
+    fn values(netlist: &Netlist, x: usize) -> Vec<bool> {
+        let mut values = Vec::new();
+        for id in 0..netlist.len() {
+            let value = match netlist.node(id as u32) {
+                Node::Zero => false,
+                Node::Input(bit) => (x >> bit) & 1 == 1,
+                Node::Table { inputs, table } => {
+                    let bits = inputs.iter().enumerate();
+                    let argument: usize = bits
+                        .map(|(j, input)| usize::from(values[*input as usize]) << j)
+                        .sum();
+                    (table >> argument) & 1 == 1
+                }
+            };
+            values.push(value);
+        }
+        values
+    }
+
+    #[test]
+    fn sums_with_a_common_factor_are_compared_and_computed_exactly() {
+        let mut random = Random::new(11);
+        for case in 0..400 {
+            let (mut netlist, n) = (Netlist::new(), random.below(10));
+            let factor = i64::from(random.pick(&[1, 2, 3, 6, 7, 31, 62, -3, -31]));
+            let mut sum = Sum::of_constant(random.int(-200, 200));
+            let mut terms = Vec::new();
+            for i in 0..n {
+                let literal = netlist.input(i).inverted_if(random.once_in(2));
+                let most = random.pick(&[2, 2, 40]);
+                let weight = factor * random.int(1, most);
+                terms.push((i, literal.is_inverted, weight));
+                sum.add_lit(literal, weight);
+            }
+            let inverted = terms.iter().filter(|(_, is_inverted, _)| *is_inverted);
+            let constant = sum.constant - inverted.map(|(_, _, weight)| weight).sum::<i64>();
+            let width = sum.width() + random.below(3);
+            let bits = bits_of(&mut netlist, &sum, width);
+            let cuts: Vec<i64> = (0..8).map(|_| random.int(-300, 300)).collect();
+            let answers: Vec<Lit> = cuts
+                .iter()
+                .map(|cut| at_least(&mut netlist, &sum, *cut))
+                .collect();
+            for x in 0..1usize << n {
+                let values = values(&netlist, x);
+                let is_true = |literal: &Lit| values[literal.node as usize] != literal.is_inverted;
+                let active = terms
+                    .iter()
+                    .filter(|(i, is_inverted, _)| ((x >> i) & 1 == 1) != *is_inverted);
+                let expected = constant + active.map(|(_, _, weight)| weight).sum::<i64>();
+                for (place, bit) in bits.iter().enumerate() {
+                    assert_eq!(is_true(bit), (expected >> place) & 1 == 1, "case {case}");
+                }
+                for (cut, answer) in cuts.iter().zip(&answers) {
+                    assert_eq!(is_true(answer), expected >= *cut, "case {case}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn digits_add_up_and_are_few() {

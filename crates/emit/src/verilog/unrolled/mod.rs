@@ -24,8 +24,17 @@ use print::Pipeline;
 /// Most products of literals and weights of an unrolled Program.
 const MAX_TERMS: u64 = 4_000_000;
 
-/// Refuses a Program that is too large to be logic, at its first product.
+/// Refuses a real answer, and a Program that is too large to be logic, at its first product.
 pub(super) fn check(graph: &Graph<'_>) -> Result<(), EmitError> {
+    if let Some(tail) = graph.tail() {
+        let node = &graph.program.nodes[tail.ids[0].0 - 1];
+        return Err(EmitError::Unsupported {
+            target: "verilog",
+            layer: node.name.clone(),
+            op: node.op.name(),
+            reason: REALS_GO_OUT.to_string(),
+        });
+    }
     let n_terms = lower::n_terms(graph);
     let is_product = |node: &Node| matches!(node.op, Op::Dense { .. } | Op::Conv2d(_));
     match graph.nodes().find(|(_, node)| is_product(node)) {
@@ -41,6 +50,9 @@ pub(super) fn check(graph: &Graph<'_>) -> Result<(), EmitError> {
         _ => Ok(()),
     }
 }
+
+const REALS_GO_OUT: &str = "its result is real, which only the folded style has a table for; use that, or train the \
+     last layer with norm \"none\" or \"batch-integer\"";
 
 /// A Program as tables, and where registers are.
 pub(super) struct Unrolling {
