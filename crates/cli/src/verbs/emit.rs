@@ -75,7 +75,7 @@ struct VerilogArgs {
     #[arg(long, value_name = "SET")]
     data: Option<String>,
     /// Images of the testbench, at most
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     images: u32,
 }
 

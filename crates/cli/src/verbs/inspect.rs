@@ -192,7 +192,7 @@ fn as_hardware(args: &Args, model: &Model, style: Style) -> Result<(), Failure> 
 
 fn style_name(style: Style) -> String {
     match style {
-        Style::Folded(options) => format!("folded, at most {} cycles an image", options.cycles),
+        Style::Folded(options) => format!("folded, {} cycles an image asked for", options.cycles),
         Style::Unrolled(options) => {
             format!(
                 "unrolled, registers every {} levels of logic",

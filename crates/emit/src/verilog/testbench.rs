@@ -26,6 +26,8 @@ pub(super) struct Interface {
     pub(super) n_beats: usize,
     /// Answers of an image.
     pub(super) n_answers: usize,
+    /// Cycles without an answer after which a testbench gives up.
+    pub(super) limit: u64,
 }
 
 /// The elements of a value as the buses carry them: a bit as 0 or 1, numbers as they are.
@@ -134,6 +136,7 @@ pub(super) fn stream_files(
         .replace("@IMAGES@", &n_images.to_string())
         .replace("@BEATS@", &interface.n_beats.to_string())
         .replace("@ANSWERS@", &interface.n_answers.to_string())
+        .replace("@LIMIT@", &interface.limit.to_string())
         .replace("@BUS@", &range(interface.input_bits));
     files.push(File {
         name: format!("{}_tb.v", interface.module),
@@ -145,7 +148,6 @@ pub(super) fn stream_files(
 const STREAM_TESTBENCH: &str = "\
 // Drives @MODULE@ with inputs.hex and compares its answers with expected.hex, both in the folder of the run.
 // STALLS = 1 holds the streams up now and then. IMAGES is the number of images of the files.
-`timescale 1ns / 1ps
 module @MODULE@_tb;
   parameter IMAGES = @IMAGES@;
   parameter STALLS = 0;
@@ -171,9 +173,9 @@ module @MODULE@_tb;
   initial begin
     $readmemh(\"inputs.hex\", inputs);
     $readmemh(\"expected.hex\", expected);
-    if (^inputs[IMAGES*BEATS-1] === 1'bx || ^expected[IMAGES*ANSWERS-1] === 1'bx) begin
-      $display(\"FAIL: inputs.hex or expected.hex is missing or short\");
-      $finish;
+    if (IMAGES < 1 || ^inputs[IMAGES*BEATS-1] === 1'bx || ^expected[IMAGES*ANSWERS-1] === 1'bx) begin
+      $display(\"FAIL: inputs.hex or expected.hex is missing or short, or there are no images\");
+      $stop;
     end
   end
   always #5 aclk = !aclk;
@@ -202,15 +204,19 @@ module @MODULE@_tb;
       position <= m_last ? 0 : position + 1;
     end
     if (received == IMAGES * ANSWERS) begin
-      if (errors == 0) $display(\"PASS: %0d answers of %0d images\", received, IMAGES);
-      else $display(\"FAIL: %0d answers differ\", errors);
       $display(\"cycles: first image %0d, then %0d for %0d images\", first_answer, last_answer - first_answer,
         IMAGES - 1);
-      $finish;
+      if (errors == 0) begin
+        $display(\"PASS: %0d answers of %0d images\", received, IMAGES);
+        $finish;
+      end else begin
+        $display(\"FAIL: %0d answers differ\", errors);
+        $stop;
+      end
     end
-    if (cycle > last_answer + 20000000) begin
-      $display(\"FAIL: no answer for 20000000 cycles\");
-      $finish;
+    if (cycle > last_answer + @LIMIT@) begin
+      $display(\"FAIL: no answer for @LIMIT@ cycles\");
+      $stop;
     end
   end
 endmodule
@@ -252,7 +258,6 @@ fn extended(graph: &Graph<'_>, answer_bits: usize) -> &'static str {
 const BUS_TESTBENCH: &str = "\
 // Drives @MODULE@ with inputs.hex and compares its answers with expected.hex, both in the folder of the run.
 // STALLS = 1 takes the enable away now and then. IMAGES is the number of images of the files.
-`timescale 1ns / 1ps
 module @MODULE@_tb;
   parameter IMAGES = @IMAGES@;
   parameter STALLS = 0;
@@ -278,9 +283,9 @@ module @MODULE@_tb;
   initial begin
     $readmemh(\"inputs.hex\", inputs);
     $readmemh(\"expected.hex\", expected);
-    if (^inputs[IMAGES-1] === 1'bx || ^expected[IMAGES*ANSWERS-1] === 1'bx) begin
-      $display(\"FAIL: inputs.hex or expected.hex is missing or short\");
-      $finish;
+    if (IMAGES < 1 || ^inputs[IMAGES-1] === 1'bx || ^expected[IMAGES*ANSWERS-1] === 1'bx) begin
+      $display(\"FAIL: inputs.hex or expected.hex is missing or short, or there are no images\");
+      $stop;
     end
   end
   always #5 clk = !clk;
@@ -310,14 +315,18 @@ module @MODULE@_tb;
       end
     end
     if (received == IMAGES) begin
-      if (errors == 0) $display(\"PASS: %0d answers of %0d images\", received * ANSWERS, IMAGES);
-      else $display(\"FAIL: %0d answers differ\", errors);
       $display(\"cycles: %0d\", cycle);
-      $finish;
+      if (errors == 0) begin
+        $display(\"PASS: %0d answers of %0d images\", received * ANSWERS, IMAGES);
+        $finish;
+      end else begin
+        $display(\"FAIL: %0d answers differ\", errors);
+        $stop;
+      end
     end
     if (cycle > 100 * IMAGES + 100000) begin
       $display(\"FAIL: %0d answers are missing\", (IMAGES - received) * ANSWERS);
-      $finish;
+      $stop;
     end
   end
 endmodule

@@ -95,7 +95,7 @@ pub(super) fn part(name: &str, start: usize, width: usize) -> String {
     format!("{name}[{start} +: {width}]")
 }
 
-/// The words of Verilog-2001, none of which can be a name.
+/// The words of Verilog-2001 and of SystemVerilog, none of which can be a name, and the names inside an unrolled module.
 const KEYWORDS: &str = "always and assign automatic begin buf bufif0 bufif1 case casex casez cell cmos config \
     deassign default defparam design disable edge else end endcase endconfig endfunction endgenerate endmodule \
     endprimitive endspecify endtable endtask event for force forever fork function generate genvar highz0 highz1 if \
@@ -104,16 +104,33 @@ const KEYWORDS: &str = "always and assign automatic begin buf bufif0 bufif1 case
     pull0 pull1 pulldown pullup pulsestyle_onevent pulsestyle_ondetect rcmos real realtime reg release repeat rnmos \
     rpmos rtran rtranif0 rtranif1 scalared showcancelled signed small specify specparam strong0 strong1 supply0 \
     supply1 table task time tran tranif0 tranif1 tri tri0 tri1 triand trior trireg unsigned use vectored wait wand \
-    weak0 weak1 while wire wor xnor xor";
+    weak0 weak1 while wire wor xnor xor \
+    accept_on alias always_comb always_ff always_latch assert assume before bind bins binsof bit break byte chandle \
+    checker class clocking const constraint context continue cover covergroup coverpoint cross dist do endchecker \
+    endclass endclocking endgroup endinterface endpackage endprogram endproperty endsequence enum eventually expect \
+    export extends extern final first_match foreach forkjoin global iff ignore_bins illegal_bins implements implies \
+    import inside int interconnect interface intersect join_any join_none let local logic longint matches modport \
+    nettype new nexttime null package packed priority program property protected pure rand randc randcase randsequence \
+    ref reject_on restrict return s_always s_eventually s_nexttime s_until s_until_with sequence shortint shortreal \
+    soft solve static string strong struct super sync_accept_on sync_reject_on tagged this throughout timeprecision \
+    timeunit type typedef union unique unique0 until until_with untyped var virtual void wait_order weak wildcard with \
+    within clk rst en valid in_valid in_data out_valid out_data";
+
+/// Most characters of a name that is taken from elsewhere.
+const MAX_NAME: usize = 64;
 
 /// A name that Verilog allows, from any text: other characters become `_`, a letter comes first, and no keyword stays
 /// one.
 pub(super) fn identifier(text: &str) -> String {
     let legal = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    let name: String = text.chars().map(legal).collect();
+    let name: String = text.chars().map(legal).take(MAX_NAME).collect();
     let is_keyword = KEYWORDS.split_whitespace().any(|word| word == name);
+    // The nodes and tables of an unrolled module.
+    let is_numbered = name
+        .strip_prefix(['n', 'T'])
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     match name.chars().next() {
-        Some(first) if first.is_ascii_alphabetic() && !is_keyword => name,
+        Some(first) if first.is_ascii_alphabetic() && !is_keyword && !is_numbered => name,
         _ => format!("n_{name}"),
     }
 }
@@ -137,7 +154,16 @@ mod tests {
         assert_eq!(signed_constant(8, -128), "8'sh80");
         assert_eq!(signed_constant(8, -127), "-8'sd127");
         assert_eq!(bits_constant(&[true, false, false, false, true]), "5'h11");
-        let names = ["3 a.b-c", "module", "", "mnist-sfc"].map(identifier);
-        assert_eq!(names, ["n_3_a_b_c", "n_module", "n_", "mnist_sfc"]);
+        let names = ["3 a.b-c", "module", "", "mnist-sfc", "logic", "n5"].map(identifier);
+        let legal = [
+            "n_3_a_b_c",
+            "n_module",
+            "n_",
+            "mnist_sfc",
+            "n_logic",
+            "n_n5",
+        ];
+        assert_eq!(names, legal);
+        assert_eq!(identifier(&"x".repeat(300)).len(), MAX_NAME);
     }
 }

@@ -110,7 +110,7 @@ fn reals_are_refused_by_layer_with_the_way_out() {
     let program = builder.finish(x).unwrap();
     let error = folded(&program, 100, Vec::new()).unwrap_err().to_string();
     assert!(
-        error.contains("`norm` (affine)") && error.contains("onebit compile"),
+        error.contains("`norm` (affine)") && error.contains("batch-integer"),
         "{error}"
     );
 }

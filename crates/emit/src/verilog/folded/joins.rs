@@ -156,8 +156,12 @@ pub(super) fn gather(
     let all: Vec<String> = (0..operands.len())
         .map(|k| format!("full{k}[bank]"))
         .collect();
+    text.push_str("  end\n");
+    for k in 0..operands.len() {
+        text.push_str(&format!("  reg [1:0] full{k};\n"));
+    }
     text.push_str(&format!(
-        "  end\n  reg {index}index;\n  reg bank, bank1, v1, end1;\n  reg {word}at;\n  reg {select}at2;\n  \
+        "  reg {index}index;\n  reg bank, bank1, v1, end1;\n  reg {word}at;\n  reg {select}at2;\n  \
          wire go = {};\n  wire is_last = index == {last};\n  wire release_bank = ce && v1 && end1;\n  \
          always @(posedge clk)\n    if (rst) begin\n      index <= {zero};\n      bank <= 1'b0;\n      v1 <= 1'b0;\n      \
          m_valid <= 1'b0;\n    end else if (ce) begin\n      v1 <= go;\n      m_valid <= v1;\n      if (go) begin\n        \
@@ -187,7 +191,7 @@ const BIT_BITS: usize = 3;
 fn bank(k: usize, element: Element, n: usize) -> String {
     let bits = unsigned_width(n as u64 - 1);
     format!(
-        "  reg {data}mem{k} [0:{depth}];\n  reg {data}q{k};\n  reg [1:0] full{k};\n  reg w_bank{k};\n  \
+        "  reg {data}mem{k} [0:{depth}];\n  reg {data}q{k};\n  reg w_bank{k};\n  \
          reg {address}w_addr{k};\n  assign s{k}_ready = !full{k}[w_bank{k}];\n  \
          wire write{k} = s{k}_valid && s{k}_ready;\n  wire w_last{k} = w_addr{k} == {last};\n  \
          always @(posedge clk)\n    if (rst) begin\n      full{k} <= 2'b00;\n      w_bank{k} <= 1'b0;\n      \

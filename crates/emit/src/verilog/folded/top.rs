@@ -29,6 +29,7 @@ pub(super) fn finish(graph: &Graph<'_>, built: Built, vectors: &[Tensor]) -> Emi
         bytes: top.into_bytes(),
     }];
     files.append(&mut design.files);
+    let estimate = estimate::of_stages(&design.stages);
     let interface = Interface {
         module: name,
         input_bits: bus_bits(&input),
@@ -36,11 +37,13 @@ pub(super) fn finish(graph: &Graph<'_>, built: Built, vectors: &[Tensor]) -> Emi
         per_beat: input.per_beat,
         n_beats: input.n_elements / input.per_beat,
         n_answers: answer.n_elements,
+        // Stalls may take three of four cycles; a testbench's numbers have 32 bits.
+        limit: (8 * (estimate.latency + estimate.interval)).clamp(1_000_000, 1_000_000_000),
     };
     files.extend(testbench::stream_files(graph, &interface, vectors));
     let bus = format!("{} bits, {} element(s)", bus_bits(&input), input.per_beat);
     let mut report = vec![("input bus".to_string(), bus)];
-    report.extend(estimate::of_stages(&design.stages).report());
+    report.extend(estimate.report());
     Emitted { files, report }
 }
 

@@ -214,20 +214,8 @@ impl Walk {
         let table = |name: &str, pick: fn(&(usize, usize)) -> usize| {
             self.row_table(name, held_bits, &rows, pick)
         };
-        let mut text = table("need", |row| row.0);
-        text.push_str(&table("free", |row| row.1));
-        let pad_test = self.pad_test();
-        let is_pad = match &pad_test {
-            Some(test) => format!("  wire is_pad = {test};\n"),
-            None => String::new(),
-        };
-        text.push_str("  wire ce = !m_valid || m_ready;\n  wire go = held >= need;\n  wire step = go && ce;\n");
-        text.push_str(&is_pad);
-        text.push_str(&self.address());
-        let names: Vec<String> = self
-            .active()
-            .map(|(_, step)| format!("last_{}", step.name))
-            .collect();
+        // Names are declared before they are read, which some tools demand.
+        let mut text = String::new();
         for (_, step) in self.active() {
             let bits = unsigned_width(step.trip as u64 - 1);
             let last = constant(bits, step.trip as u64 - 1);
@@ -237,6 +225,20 @@ impl Walk {
                 name = step.name
             ));
         }
+        text.push_str(&table("need", |row| row.0));
+        text.push_str(&table("free", |row| row.1));
+        let pad_test = self.pad_test();
+        let is_pad = match &pad_test {
+            Some(test) => format!("  wire is_pad = {test};\n"),
+            None => String::new(),
+        };
+        text.push_str("  wire ce = !m_valid || m_ready;\n  wire go = held >= need;\n  wire step = go && ce;\n");
+        text.push_str(&self.address());
+        text.push_str(&is_pad);
+        let names: Vec<String> = self
+            .active()
+            .map(|(_, step)| format!("last_{}", step.name))
+            .collect();
         let is_inner = |k: usize| k >= self.loops.len() - self.n_inner;
         let all = |names: Vec<String>| {
             if names.is_empty() {

@@ -105,6 +105,7 @@ pub(super) fn emit(
         per_beat: graph.program.input.n_elements(),
         n_beats: 1,
         n_answers: graph.ty(graph.program.output).n_elements(),
+        limit: 0,
     };
     files.extend(testbench::bus_files(
         graph,
