@@ -158,7 +158,7 @@ pub enum NodeOp {
     Bias,
     /// Batch normalisation.
     BatchNorm {
-        /// Whether it is deployed with integers, see [`crate::network::Network::deployed_norm`].
+        /// Whether it is deployed with integers, see `Network::deployed_norm`.
         is_integer: bool,
     },
     /// Group normalisation.

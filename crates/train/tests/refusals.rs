@@ -149,13 +149,13 @@ const NOT_LOWERABLE: &[BadCase<'_>] = &[
         &["layer[1]", "dense layer with a binary input"],
     ),
     (
-        "channels = 8",
-        "channels = 8\n[[layer]]\nkind = \"dense\"\nunits = 4\ninput = \"sign\"\nnorm = \"batch-integer\"",
+        "kind = \"dense\"",
+        "kind = \"dense\"\nunits = 4\ninput = \"sign\"\nnorm = \"batch-integer\"\n[[layer]]\nkind = \"dense\"",
         &["dense1.norm", "last layer"],
     ),
     (
-        "channels = 8",
-        "channels = 8\n[[layer]]\nkind = \"dense\"\nunits = 4\ninput = \"sign\"\nbias = true\nnorm = \"batch-integer\"",
+        "kind = \"dense\"",
+        "kind = \"dense\"\ninput = \"sign\"\nbias = true\nnorm = \"batch-integer\"",
         &["layer[2]", "no bias"],
     ),
     (
