@@ -133,7 +133,7 @@ def estimate(folder, top):
         "luts": sum(luts),
         "flip_flops": int(report["flip-flops, estimated"]),
         "block_rams": float(report["block RAMs of 36 Kbit, estimated"]),
-        "interval": int(report.get("cycles between images (II)", report.get("cycles between images (II), at least"))),
+        "interval": int(report["cycles between images (II)"]),
         "latency": int(report["cycles of latency of a lone image, at most"]),
     }
 

@@ -535,4 +535,20 @@ mod tests {
         assert_eq!(second.work.int32_macs, 72 * 2);
         assert_eq!((second.weight_bits, second.bytes), (8, 72));
     }
+
+    #[test]
+    fn weights_of_two_bits_on_codes_of_three_take_six_bit_products_each() {
+        use onebit_model::builder::ProgramBuilder;
+        use onebit_model::weights::BitPlanes;
+
+        let mut b = ProgramBuilder::new("net", Kind::Levels(3), &[20]);
+        let planes = BitPlanes::from_fn(2, 5, 20, |row, col| [-3, -1, 1, 3][(row + col) % 4]);
+        let x = b.dense("fc", b.input(), Weights::Planes(planes), None);
+        let program = b.finish(x).unwrap();
+        let layer = &layers(&program, &verify(&program).unwrap())[0];
+        assert_eq!((layer.n_weights, layer.n_zeros), (100, 0));
+        assert_eq!((layer.bit_macs, layer.macs), (100 * 6, 0));
+        assert_eq!(layer.work.bit_macs, layer.bit_macs);
+        assert_eq!((layer.weight_bits, layer.bytes), (2, 2 * 5 * 3));
+    }
 }

@@ -114,6 +114,7 @@ impl Network {
             NodeOp::GlobalAvgPool => {
                 pool(PoolKind::Average, Window::new([from.height, from.width]))
             }
+            NodeOp::ScaleMap { .. } if !self.mode.encodes() => first,
             NodeOp::ScaleMap { window } => {
                 let from = self.graph.extent(node.inputs[1]);
                 let map = ops::scale_map(values(&x[1]), from, node.extent, window);

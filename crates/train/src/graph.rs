@@ -188,7 +188,8 @@ pub enum NodeOp {
     AvgPool(Window),
     /// Average over the image.
     GlobalAvgPool,
-    /// XNOR-Net's K: the first operand times the mean magnitude of the second under each window.
+    /// XNOR-Net's K: the first operand times the mean magnitude of the second under each window, where that is
+    /// binarised; real stages leave the first as it is.
     ScaleMap {
         /// The convolution's window.
         window: Window,

@@ -186,6 +186,23 @@ fn every_epoch_is_recalibrated_before_it_is_judged() {
 }
 
 #[test]
+fn a_map_of_magnitudes_scales_sums_of_signs_alone() {
+    let plain = recipe("input = \"sign\"", &format!("{REAL}{BITWISE}"));
+    let text = plain
+        .to_toml()
+        .replacen("stride = 2", "stride = 2\nscale_map = true", 1);
+    let mapped = Recipe::parse(&text).unwrap();
+    assert_ne!(plain, mapped);
+    let data = images([8, 8, 3], 5);
+    let [plain, mapped] = [plain, mapped].map(|recipe| {
+        let dir = tempfile::tempdir().unwrap();
+        history(&run(&recipe, &data, dir.path()).unwrap())
+    });
+    assert_eq!(plain[..2], mapped[..2]);
+    assert_ne!(plain[2].loss, mapped[2].loss);
+}
+
+#[test]
 fn recalibration_is_the_mean_over_the_first_batches() {
     let data = images([6, 6, 2], 7);
     let recipe = recipe(

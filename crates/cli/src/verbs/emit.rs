@@ -184,10 +184,11 @@ fn write(args: &Common, program: &Program, emitter: &dyn Emitter) -> Result<(), 
             .iter()
             .map(|(path, n_bytes)| json!({ "path": path, "bytes": n_bytes }))
             .collect();
-        let report: serde_json::Map<_, _> = emitted
+        // Rows, not keys: two layers may have one name.
+        let report: Vec<_> = emitted
             .report
             .iter()
-            .map(|(what, figure)| (what.clone(), json!(figure)))
+            .map(|(what, figure)| json!({ "name": what, "value": figure }))
             .collect();
         return say_json(&json!({
             "target": emitter.name(),

@@ -114,7 +114,7 @@ fn verilog_comes_in_two_styles_with_its_testbench() {
     ] {
         let found = emit(folder, args);
         assert_eq!(found["target"], "verilog");
-        for file in ["digit.v", "digit_tb.v", "inputs.hex", "expected.hex"] {
+        for file in ["digit.v", "digit_tb.v", "digit_inputs.hex", "digit_expected.hex"] {
             let path = format!("{folder}/{file}");
             let files = found["files"].as_array().unwrap();
             assert!(
@@ -122,11 +122,14 @@ fn verilog_comes_in_two_styles_with_its_testbench() {
                 "{path}: {found}"
             );
         }
+        let report = found["report"].as_array().unwrap();
+        let is_interval = |row: &&Value| row["name"] == "cycles between images (II)";
+        assert_eq!(report.iter().filter(is_interval).count(), 1, "{found}");
         let top = fs::read_to_string(models.path().join(folder).join("digit.v")).unwrap();
         assert!(top.contains("module digit"), "{top}");
     }
     // The testbench's images are the data set's where one is named.
-    let vectors = |folder: &str| fs::read(models.path().join(folder).join("inputs.hex")).unwrap();
+    let vectors = |folder: &str| fs::read(models.path().join(folder).join("digit_inputs.hex")).unwrap();
     emit(
         "digits",
         &["--data", "digits", "--images", "3", "--cycles", "64"],
@@ -143,6 +146,12 @@ fn verilog_comes_in_two_styles_with_its_testbench() {
         fails(models.path(), 2, &all);
     }
     assert!(!models.path().join("wrong").exists());
+    let into_a_file = ["emit", "verilog", "small.bnn", "-o", "small.bnn"];
+    let message = fails(models.path(), 1, &into_a_file);
+    assert!(
+        message.contains("small.bnn: ") && message.contains("choose another name"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -169,6 +178,7 @@ fn hardware_is_estimated_before_any_tool_runs() {
     for word in ["PE", "SIMD", "LUT6", "an image every"] {
         assert!(text.contains(word), "{word}: {text}");
     }
+    assert!(!text.contains("-0"), "{text}");
     fails(models.path(), 2, &["inspect", "small.bnn", "--cycles", "9"]);
 }
 

@@ -26,8 +26,7 @@ pub struct Estimate {
     pub block_rams: f64,
     /// Bits of constant memory; weights that are logic are none.
     pub rom_bits: u64,
-    /// Cycles between images: those of the slowest layer. Branches of different lengths that meet in `add` or `concat`
-    /// hold each other up for more.
+    /// Cycles between images: those of the slowest layer.
     pub interval: u64,
     /// Cycles from the first beat of an image that meets an empty design to the last of its answer: at most, where
     /// layers are folded.
@@ -199,15 +198,7 @@ impl Estimate {
             report.push((layer.name.clone(), text));
         }
         let mut row = |name: &str, value: String| report.push((name.to_string(), value));
-        // Branches of different lengths that meet again hold each other up.
-        let is_join = |layer: &LayerEstimate| {
-            matches!(layer.op, "add" | "concat" | "concat_channels") && layer.simd == 0
-        };
-        let interval = match self.interval > 1 && self.layers.iter().any(is_join) {
-            true => "cycles between images (II), at least",
-            false => "cycles between images (II)",
-        };
-        row(interval, self.interval.to_string());
+        row("cycles between images (II)", self.interval.to_string());
         row(
             "cycles of latency of a lone image, at most",
             self.latency.to_string(),

@@ -1,8 +1,9 @@
 //! Testbenches that check themselves, and their vectors.
 //!
-//! Inputs come in; a testbench and two hexadecimal files go out, `inputs.hex` with one beat a line and
-//! `expected.hex` with one 32-bit answer a line, which the interpreter computes. A testbench stops with an error where
-//! a file is shorter than it should be, so that no run passes by reading nothing.
+//! Inputs come in; a testbench and two hexadecimal files go out, `NAME_inputs.hex` with one beat a line and
+//! `NAME_expected.hex` with one 32-bit answer a line, which the interpreter computes. A testbench stops with an error
+//! where a file is shorter than it should be, so that no run passes by reading nothing, and where more answers come
+//! than there should be.
 
 use onebit_model::program::{Kind, Type, ValueId};
 use onebit_model::{Tensor, interpret};
@@ -28,6 +29,8 @@ pub(super) struct Interface {
     pub(super) n_answers: usize,
     /// Cycles without an answer after which a testbench gives up.
     pub(super) limit: u64,
+    /// Cycles after the last answer in which none may follow.
+    pub(super) drain: u64,
 }
 
 /// The elements of a value as the buses carry them: a bit as 0 or 1, numbers as they are.
@@ -95,12 +98,12 @@ pub(super) fn vector_files(
         }
     }
     let file = |name: &str, text: String| File {
-        name: name.to_string(),
+        name: format!("{}_{name}.hex", interface.module),
         bytes: text.into_bytes(),
     };
     (
         made.len(),
-        vec![file("inputs.hex", inputs), file("expected.hex", expected)],
+        vec![file("inputs", inputs), file("expected", expected)],
     )
 }
 
@@ -137,6 +140,7 @@ pub(super) fn stream_files(
         .replace("@BEATS@", &interface.n_beats.to_string())
         .replace("@ANSWERS@", &interface.n_answers.to_string())
         .replace("@LIMIT@", &interface.limit.to_string())
+        .replace("@DRAIN@", &interface.drain.to_string())
         .replace("@BUS@", &range(interface.input_bits));
     files.push(File {
         name: format!("{}_tb.v", interface.module),
@@ -146,7 +150,8 @@ pub(super) fn stream_files(
 }
 
 const STREAM_TESTBENCH: &str = "\
-// Drives @MODULE@ with inputs.hex and compares its answers with expected.hex, both in the folder of the run.
+// Drives @MODULE@ with @MODULE@_inputs.hex and compares its answers with @MODULE@_expected.hex, which are read from
+// the folder of the run.
 // STALLS = 1 holds the streams up now and then. IMAGES is the number of images of the files.
 module @MODULE@_tb;
   parameter IMAGES = @IMAGES@;
@@ -171,10 +176,10 @@ module @MODULE@_tb;
     .m_axis_tvalid(m_valid), .m_axis_tready(m_ready), .m_axis_tdata(m_data), .m_axis_tlast(m_last)
   );
   initial begin
-    $readmemh(\"inputs.hex\", inputs);
-    $readmemh(\"expected.hex\", expected);
+    $readmemh(\"@MODULE@_inputs.hex\", inputs);
+    $readmemh(\"@MODULE@_expected.hex\", expected);
     if (IMAGES < 1 || ^inputs[IMAGES*BEATS-1] === 1'bx || ^expected[IMAGES*ANSWERS-1] === 1'bx) begin
-      $display(\"FAIL: inputs.hex or expected.hex is missing or short, or there are no images\");
+      $display(\"FAIL: @MODULE@_inputs.hex or @MODULE@_expected.hex is missing or short, or there are no images\");
       $stop;
     end
   end
@@ -191,7 +196,10 @@ module @MODULE@_tb;
         sent <= sent + 1;
       end else s_valid <= 1'b0;
     end
-    if (m_valid && m_ready) begin
+    if (m_valid && m_ready && received == IMAGES * ANSWERS) begin
+      errors <= errors + 1;
+      $display(\"an answer more than there are: %0d\", $signed(m_data));
+    end else if (m_valid && m_ready) begin
       if (m_data !== expected[received] || m_last !== (position == ANSWERS - 1)) begin
         errors <= errors + 1;
         if (errors < 10)
@@ -203,7 +211,7 @@ module @MODULE@_tb;
       received <= received + 1;
       position <= m_last ? 0 : position + 1;
     end
-    if (received == IMAGES * ANSWERS) begin
+    if (received == IMAGES * ANSWERS && cycle > last_answer + @DRAIN@) begin
       $display(\"cycles: first image %0d, then %0d for %0d images\", first_answer, last_answer - first_answer,
         IMAGES - 1);
       if (errors == 0) begin
@@ -236,6 +244,7 @@ pub(super) fn bus_files(
         .replace("@ANSWERS@", &interface.n_answers.to_string())
         .replace("@BITS@", &answer_bits.to_string())
         .replace("@EXTENDED@", extended(graph, answer_bits))
+        .replace("@DRAIN@", &interface.drain.to_string())
         .replace("@IN@", &range(interface.input_bits))
         .replace("@OUT@", &range(interface.n_answers * answer_bits));
     files.push(File {
@@ -256,7 +265,8 @@ fn extended(graph: &Graph<'_>, answer_bits: usize) -> &'static str {
 }
 
 const BUS_TESTBENCH: &str = "\
-// Drives @MODULE@ with inputs.hex and compares its answers with expected.hex, both in the folder of the run.
+// Drives @MODULE@ with @MODULE@_inputs.hex and compares its answers with @MODULE@_expected.hex, which are read from
+// the folder of the run.
 // STALLS = 1 takes the enable away now and then. IMAGES is the number of images of the files.
 module @MODULE@_tb;
   parameter IMAGES = @IMAGES@;
@@ -268,7 +278,7 @@ module @MODULE@_tb;
   reg en = 1'b0;
   reg @IN@inputs [0:IMAGES-1];
   reg [31:0] expected [0:IMAGES*ANSWERS-1];
-  integer sent = 0, received = 0, errors = 0, cycle = 0, i = 0;
+  integer sent = 0, received = 0, errors = 0, cycle = 0, last_answer = 0, i = 0;
   reg [15:0] noise = 16'hace1;
   reg in_valid = 1'b0;
   reg @IN@in_data;
@@ -281,10 +291,10 @@ module @MODULE@_tb;
     .out_valid(out_valid), .out_data(out_data)
   );
   initial begin
-    $readmemh(\"inputs.hex\", inputs);
-    $readmemh(\"expected.hex\", expected);
+    $readmemh(\"@MODULE@_inputs.hex\", inputs);
+    $readmemh(\"@MODULE@_expected.hex\", expected);
     if (IMAGES < 1 || ^inputs[IMAGES-1] === 1'bx || ^expected[IMAGES*ANSWERS-1] === 1'bx) begin
-      $display(\"FAIL: inputs.hex or expected.hex is missing or short, or there are no images\");
+      $display(\"FAIL: @MODULE@_inputs.hex or @MODULE@_expected.hex is missing or short, or there are no images\");
       $stop;
     end
   end
@@ -300,7 +310,10 @@ module @MODULE@_tb;
         in_data <= inputs[sent];
         sent <= sent + 1;
       end
-      if (out_valid) begin
+      if (out_valid && received == IMAGES) begin
+        errors = errors + 1;
+        $display(\"an answer more than there are\");
+      end else if (out_valid) begin
         for (i = 0; i < ANSWERS; i = i + 1) begin
           part = out_data[i*BITS +: BITS];
           answer = @EXTENDED@;
@@ -312,10 +325,11 @@ module @MODULE@_tb;
           end
         end
         received <= received + 1;
+        last_answer <= cycle;
       end
     end
-    if (received == IMAGES) begin
-      $display(\"cycles: %0d\", cycle);
+    if (received == IMAGES && cycle > last_answer + @DRAIN@) begin
+      $display(\"cycles: %0d\", last_answer);
       if (errors == 0) begin
         $display(\"PASS: %0d answers of %0d images\", received * ANSWERS, IMAGES);
         $finish;
@@ -324,7 +338,7 @@ module @MODULE@_tb;
         $stop;
       end
     end
-    if (cycle > 100 * IMAGES + 100000) begin
+    if (cycle > 100 * IMAGES + @DRAIN@ + 100000) begin
       $display(\"FAIL: %0d answers are missing\", (IMAGES - received) * ANSWERS);
       $stop;
     end

@@ -1,15 +1,27 @@
 //! Folded designs give the interpreter's answers: random Programs with and without stalls.
 
 use onebit_compile::optimize;
-use onebit_emit::verilog::{Folded, Style, Verilog};
+use onebit_emit::verilog::{Folded, Style, Verilog, estimate};
 use onebit_emit::{EmitError, Emitted, emit};
 use onebit_model::builder::ProgramBuilder;
-use onebit_model::program::{Kind, Program, ValueId};
+use onebit_model::program::{Conv2d, Kind, Program, ValueId, Window};
+use onebit_model::weights::{BitMatrix, Weights};
 use onebit_model::{Tensor, verify};
-use onebit_testkit::{random_conv_program, random_input, random_program};
+use onebit_testkit::{Random, random_conv_program, random_input, random_program};
 use tempfile::TempDir;
 
 use crate::simulators;
+
+/// The cycles of the first answer, then those of all later images together.
+pub fn cycles_of(words: &str) -> [u64; 2] {
+    let line = words.lines().find(|line| line.starts_with("cycles: "));
+    let numbers = line
+        .unwrap()
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|n| n.parse().ok());
+    let numbers: Vec<u64> = numbers.collect();
+    [numbers[0], numbers[1]]
+}
 
 /// A folded design named `net`.
 pub fn folded(program: &Program, cycles: u64, vectors: Vec<Tensor>) -> Result<Emitted, EmitError> {
@@ -100,6 +112,69 @@ pub fn integer_network(seed: u64) -> Program {
 fn random_networks_give_the_interpreters_answers() {
     if simulators::has_icarus() {
         check_seeds(0..60, integer_network, 6);
+    }
+}
+
+/// Random weights of one bit.
+fn signs(random: &mut Random, n_rows: usize, n_cols: usize) -> Weights {
+    Weights::Bits(BitMatrix::from_fn(n_rows, n_cols, |_, _| random.once_in(2)))
+}
+
+/// A network whose values meet others that are three layers younger, in a sum and side by side.
+fn network_of_joins() -> Program {
+    let mut random = Random::new(77);
+    let mut builder = ProgramBuilder::new("joins", Kind::Bits, &[6, 6, 8]);
+    let mut conv = |builder: &mut ProgramBuilder, name: String, x: ValueId, n_in: usize| {
+        let mut window = Window::new([3, 3]);
+        window.pads = [1; 4];
+        let conv = Conv2d {
+            weights: signs(&mut random, 8, 9 * n_in),
+            bias: None,
+            window,
+            groups: 1,
+            pad: 1,
+        };
+        let sums = builder.conv2d(&name, x, conv);
+        let at = (0..8).map(|_| random.int(-6, 6) as i32).collect();
+        (sums, builder.threshold(&format!("{name}_sign"), sums, at))
+    };
+    let input = builder.input();
+    let (first_sums, mut x) = conv(&mut builder, "first".to_string(), input, 8);
+    let mut sums = first_sums;
+    for layer in 0..3 {
+        (sums, x) = conv(&mut builder, format!("long{layer}"), x, 8);
+    }
+    let total = builder.add("total", sums, first_sums);
+    let bits = builder.threshold("bits", total, vec![0; 8]);
+    let both = builder.concat_channels("both", &[bits, input]);
+    let (last, _) = conv(&mut builder, "last".to_string(), both, 16);
+    builder.finish(last).unwrap()
+}
+
+#[test]
+fn branches_of_different_lengths_do_not_hold_images_back() {
+    if !simulators::has_icarus() {
+        return;
+    }
+    let program = network_of_joins();
+    let n_images = 24;
+    for cycles in [700, 1500] {
+        let inputs = (0..n_images).map(|i| random_input(&program, i)).collect();
+        let emitted = folded(&program, cycles, inputs).unwrap();
+        let folder = TempDir::new().unwrap();
+        simulators::write(folder.path(), &emitted);
+        let words = simulators::icarus(folder.path(), &simulators::sources(&emitted), &[]);
+        assert_passes(&words, "joins");
+        let options = Verilog {
+            style: Style::Folded(Folded { cycles }),
+            ..Verilog::default()
+        };
+        let cost = estimate(&options, &program, &verify(&program).unwrap()).unwrap();
+        let [first, later] = cycles_of(&words);
+        println!("{first} of {}, {later} at {}", cost.latency, cost.interval);
+        assert!(first <= cost.latency + 10);
+        // The streams fill up in the first images.
+        assert!(later <= cost.interval * n_images, "{later}: {}", cost.interval);
     }
 }
 

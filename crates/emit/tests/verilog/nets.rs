@@ -12,7 +12,7 @@ use onebit_run::{InputBatch, OutputBatch, Plan, PlanOptions};
 use onebit_testkit::random_input;
 use tempfile::TempDir;
 
-use crate::folded::{assert_passes, folded};
+use crate::folded::{assert_passes, cycles_of, folded};
 use crate::simulators;
 use crate::tools::skip;
 use crate::unrolled::unrolled;
@@ -73,19 +73,8 @@ fn write_vectors(folder: &Path, per_beat: usize, pixels: &[u8], scores: &[u32]) 
     scores
         .iter()
         .for_each(|score| writeln!(expected, "{score:08x}").unwrap());
-    fs::write(folder.join("inputs.hex"), inputs).unwrap();
-    fs::write(folder.join("expected.hex"), expected).unwrap();
-}
-
-/// The cycles of the first answer, then those of all later images together.
-fn cycles_of(words: &str) -> [u64; 2] {
-    let line = words.lines().find(|line| line.starts_with("cycles: "));
-    let numbers = line
-        .unwrap()
-        .split(|c: char| !c.is_ascii_digit())
-        .filter_map(|n| n.parse().ok());
-    let numbers: Vec<u64> = numbers.collect();
-    [numbers[0], numbers[1]]
+    fs::write(folder.join("net_inputs.hex"), inputs).unwrap();
+    fs::write(folder.join("net_expected.hex"), expected).unwrap();
 }
 
 /// Runs images through a folded network: every score is the engine's, and the cycles are those of the estimate.

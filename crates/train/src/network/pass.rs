@@ -163,6 +163,7 @@ impl<'a> Pass<'a> {
                 let window = Window::new([from.height, from.width]);
                 pooled(first, PoolKind::Average, window, from, node.extent)
             }
+            NodeOp::ScaleMap { .. } if !mode.encodes() => first,
             NodeOp::ScaleMap { window } => {
                 let real = x.remove(0);
                 let from = graph.extent(node.inputs[1]);

@@ -41,6 +41,10 @@ pub(super) struct Builder<'a> {
     pub(super) design: Design,
     /// Cycles an image may take.
     pub(super) target: u64,
+    /// Cycles between images, as far as they are known: values that wait at a join are kept for so long.
+    interval: u64,
+    /// Cycles from the first beat of an image to the last of each value, at most.
+    delays: HashMap<ValueId, u64>,
     /// The copies of each value that nobody has taken.
     values: HashMap<ValueId, Vec<Produced>>,
 }
@@ -48,10 +52,25 @@ pub(super) struct Builder<'a> {
 /// Builds all stages for so many cycles an image.
 pub(super) fn build(graph: &Graph<'_>, module: &str, target: u64) -> Built {
     let target = target.max(1);
+    let built = build_at(graph, module, target, target);
+    let cycles = built.design.stages.iter().map(|stage| stage.cycles);
+    let interval = cycles.max().unwrap_or(target);
+    let is_join =
+        |node: &Node| matches!(node.op, Op::Add | Op::Concat | Op::ConcatChannels);
+    if interval == target || !graph.nodes().any(|(_, node)| is_join(node)) {
+        return built;
+    }
+    build_at(graph, module, target, interval)
+}
+
+/// Builds all stages, given how often images come.
+fn build_at(graph: &Graph<'_>, module: &str, target: u64, interval: u64) -> Built {
     let mut builder = Builder {
         graph,
         design: Design::new(module),
         target,
+        interval,
+        delays: HashMap::new(),
         values: HashMap::new(),
     };
     let ty = graph.ty(ValueId(0));
@@ -70,6 +89,7 @@ pub(super) fn build(graph: &Graph<'_>, module: &str, target: u64) -> Built {
             affine: None,
         },
     );
+    builder.delays.insert(ValueId(0), cycles);
     let tail = graph.tail();
     for (id, node) in graph.nodes() {
         if let Some(tail) = &tail
@@ -88,6 +108,8 @@ pub(super) fn build(graph: &Graph<'_>, module: &str, target: u64) -> Built {
         }
         builder.design.begin(&node.name, node.op.name());
         let produced = builder.node(id, node);
+        let delay = builder.delay(&node.inputs) + builder.design.stage().delay;
+        builder.delays.insert(id, delay);
         builder.keep(id, produced);
     }
     builder.design.begin("answer", "answer");
@@ -125,6 +147,18 @@ impl Builder<'_> {
         let stage = self.design.stage();
         stage.pe = pe;
         stage.take(cycles, delay);
+    }
+
+    /// Cycles from the first beat of an image to the last of these values, at most.
+    pub(super) fn delay(&self, ids: &[ValueId]) -> u64 {
+        let delays = ids.iter().filter_map(|id| self.delays.get(id));
+        delays.copied().max().unwrap_or(0)
+    }
+
+    /// Images of a value that come in while another one of its join is still on its way.
+    pub(super) fn n_waiting(&self, node: &Node, id: ValueId) -> usize {
+        let late = self.delay(&node.inputs) - self.delay(&[id]);
+        late.div_ceil(self.interval) as usize
     }
 
     /// Keeps a value for its readers, a stream for each; a value without readers has none.
@@ -316,6 +350,7 @@ impl Builder<'_> {
             out_rows: out_height,
             loops: product_loops(conv, [out_height, out_width], words, group_rows / pe),
             n_inner: 3,
+            spare_rows: 0,
         };
         let range = self.graph.range(node.inputs[0]);
         let pad = if has_pads {

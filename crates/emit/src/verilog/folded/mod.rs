@@ -2,7 +2,8 @@
 //!
 //! A Program and a number of cycles come in; modules, a top module with AXI streams and a report go out. Every layer
 //! holds the rows it still needs in a ring whose size follows from its window, so there is nothing to tune and
-//! nothing that can fill up: a value that is joined with another one later is kept whole, twice.
+//! nothing that can fill up: a value that is joined with a later one is kept whole for as many images as the other one
+//! takes to arrive.
 
 mod cost;
 mod count;

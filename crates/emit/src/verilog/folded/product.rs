@@ -74,14 +74,31 @@ impl Product<'_> {
         self.weight_bits().max(2).max(self.element.signed_bits())
     }
 
-    /// Bits of one weight in ROM.
+    /// Bits of one weight as a signed number; of those that have none but signs and masks, of these.
     fn weight_bits(&self) -> usize {
         match self.weights {
             Weights::Bits(_) => 1,
             Weights::Ternary { .. } => 2,
-            // As a signed number.
             Weights::Planes(planes) => planes.planes().len() + 1,
             _ => 8,
+        }
+    }
+
+    /// Bits of one weight in ROM: numbers made of planes are odd, and their last bit is left out.
+    fn rom_bits(&self) -> usize {
+        self.weight_bits() - usize::from(matches!(self.weights, Weights::Planes(_)))
+    }
+
+    /// Weight `i` of a word as an expression of `bits` bits, signed.
+    fn weight(&self, i: usize, bits: usize) -> String {
+        if !matches!(self.weights, Weights::Planes(_)) {
+            return Element::signed(self.weight_bits()).number("w", i, bits);
+        }
+        let n = self.rom_bits();
+        let all = part("w", i * n, n);
+        match bits - n - 1 {
+            0 => format!("$signed({{{all}, 1'b1}})"),
+            more => format!("$signed({{{{{more}{{w[{}]}}}}, {all}, 1'b1}})", (i + 1) * n - 1),
         }
     }
 
@@ -92,7 +109,7 @@ impl Product<'_> {
 
     /// Depth and width of a ROM, and how many there are.
     pub(super) fn rom_shape(&self) -> [usize; 3] {
-        [self.depth(), self.simd * self.weight_bits(), self.pe]
+        [self.depth(), self.simd * self.rom_bits(), self.pe]
     }
 
     /// One word's sum, which is no wider than the accumulator: the rest of its row adds nothing to its bounds.
@@ -126,8 +143,10 @@ impl Product<'_> {
                 bits.extend(columns.map(|col| mask.get(row, col)));
             }
             weights => {
+                let odd = self.weight_bits() - self.rom_bits();
                 for col in columns {
-                    push_bits(&mut bits, self.weight_bits(), weights.get(row, col).into());
+                    let number = i64::from(weights.get(row, col)) >> odd;
+                    push_bits(&mut bits, self.rom_bits(), number);
                 }
             }
         }
@@ -214,7 +233,7 @@ impl Product<'_> {
         accumulator: Element,
         sum: Element,
     ) -> (String, Option<File>) {
-        let (depth, bits) = (self.depth(), self.simd * self.weight_bits());
+        let (depth, bits) = (self.depth(), self.simd * self.rom_bits());
         let n_chunks = self.weights.n_cols() / self.simd;
         let words = self
             .rows_of(pe)
@@ -282,7 +301,7 @@ impl Product<'_> {
              output wire {sign}{}sum\n);\n{body}endmodule\n",
             self.simd,
             range(self.simd * self.element.bits),
-            range(self.simd * self.weight_bits()),
+            range(self.simd * self.rom_bits()),
             range(sum.bits),
         )
     }
@@ -364,7 +383,7 @@ impl Product<'_> {
                     format!("!w[{}] ? {zero} : w[{i}] ? x{i} : -x{i}", n + i)
                 }
                 _ => {
-                    let w = Element::signed(self.weight_bits()).number("w", i, sum.bits);
+                    let w = self.weight(i, sum.bits);
                     match self.element.form {
                         Form::Sign => {
                             text.push_str(&format!(

@@ -38,6 +38,7 @@ pub(super) fn finish(graph: &Graph<'_>, built: Built, vectors: &[Tensor]) -> Emi
         n_beats: input.n_elements / input.per_beat,
         n_answers: answer.n_elements,
         // Stalls may take three of four cycles; a testbench's numbers have 32 bits.
+        drain: estimate.interval.min(1_000_000_000),
         limit: (8 * (estimate.latency + estimate.interval)).clamp(1_000_000, 1_000_000_000),
     };
     files.extend(testbench::stream_files(graph, &interface, vectors));

@@ -64,6 +64,7 @@ impl Builder<'_> {
                 step("kx", window.kernel[1], 0, dx, dx * words),
             ],
             n_inner: 2,
+            spare_rows: 0,
         };
         let design = &mut self.design;
         let seen = design.stream(x.element, per_beat, n);
@@ -94,9 +95,9 @@ impl Builder<'_> {
         result
     }
 
-    /// The value whole, twice, so that its reader can wait for another one.
-    fn kept(&mut self, layer: &str, x: Stream) -> Stream {
-        let walk = Walk::once(x.n_elements / x.per_beat, x.bits());
+    /// The value whole, so many times, so that its reader can wait for another one.
+    fn kept(&mut self, layer: &str, x: Stream, n_held: usize) -> Stream {
+        let walk = Walk::once(x.n_elements / x.per_beat, x.bits(), n_held);
         let design = &mut self.design;
         let y = design.stream(x.element, x.per_beat, x.n_elements);
         let name = design.module_name(&format!("{layer}_bank"));
@@ -112,7 +113,7 @@ impl Builder<'_> {
             &format!(".m_last({}_last)", y.name),
         );
         let stage = self.design.stage();
-        stage.take(walk.cycles(), walk.cycles() + 2);
+        stage.take(walk.cycles(), 0);
         stage.buffer(walk.depth(), walk.word_bits);
         stage.spend(walk.cost());
         y
@@ -121,9 +122,10 @@ impl Builder<'_> {
     pub(super) fn add(&mut self, id: ValueId, node: &Node) -> Stream {
         let [a, b] = [0, 1].map(|idx| self.settled(node.inputs[idx]));
         let per_beat = a.per_beat.min(b.per_beat);
-        let [a, b] = [a, b].map(|x| {
+        let [a, b] = [(a, 0), (b, 1)].map(|(x, idx)| {
             let x = self.regroup(x, per_beat);
-            self.kept(&node.name, x)
+            let n_held = 2 + self.n_waiting(node, node.inputs[idx]);
+            self.kept(&node.name, x, n_held)
         });
         let result = element_of(self.graph, id);
         let y = self.design.stream(result, per_beat, a.n_elements);
@@ -131,7 +133,8 @@ impl Builder<'_> {
         self.design
             .file(&name, add(&name, [a.element, b.element], result, per_beat));
         self.design.place(&name, &[("s", &a), ("t", &b)], &y, "");
-        self.stage(per_beat, (a.n_elements / per_beat) as u64, 0);
+        let cycles = (a.n_elements / per_beat) as u64;
+        self.stage(per_beat, cycles, cycles + 2);
         self.design.stage().spend(cost::add(&y));
         y
     }
@@ -155,7 +158,14 @@ impl Builder<'_> {
         let mut streams = Vec::new();
         for operand in &ids {
             let x = self.settled(*operand);
-            streams.push(self.regroup(x, 1));
+            let x = self.regroup(x, 1);
+            streams.push(match self.n_waiting(node, *operand) {
+                0 => x,
+                n_held => {
+                    self.stage(1, x.n_elements as u64, x.n_elements as u64 + 2);
+                    self.kept(&node.name, x, n_held.max(2))
+                }
+            });
         }
         let place = |operand: usize| ids.iter().position(|id| *id == node.inputs[operand]);
         let moved = sources(node, self.graph).into_iter().map(|source| Source {

@@ -45,11 +45,17 @@ pub(super) struct Walk {
     pub(super) loops: Vec<Loop>,
     /// Number of inner loops that make one result: the last word of them has `m_last`.
     pub(super) n_inner: usize,
+    /// Rows that the ring holds beyond those that reading at full speed takes.
+    pub(super) spare_rows: usize,
 }
 
 impl Walk {
-    /// A walk that reads a value once, from beginning to end.
-    pub(super) fn once(words: usize, word_bits: usize) -> Self {
+    /// A walk that reads values once, from beginning to end, and holds so many of them.
+    ///
+    /// # Panics
+    ///
+    /// If it is to hold fewer than two.
+    pub(super) fn once(words: usize, word_bits: usize, n_held: usize) -> Self {
         let word = Loop {
             name: "word",
             trip: words,
@@ -66,6 +72,7 @@ impl Walk {
             out_rows: 1,
             loops: vec![word],
             n_inner: 1,
+            spare_rows: n_held - 2,
         }
     }
 
@@ -99,15 +106,17 @@ impl Walk {
                 .clamp(freed, self.size[0]),
         };
         let free = self.freed_before(oy + 1).max(freed) - freed;
+        // A row of outputs that lies in the pads waits for its image as well: no answer comes before its question.
+        let least = usize::from(oy == 0);
         // A stride beyond the kernel frees rows that nothing reads; they have to arrive all the same.
-        ((end - freed).max(free), free)
+        ((end - freed).max(free).max(least), free)
     }
 
     /// Rows of the ring: what one output row reads, and what may arrive meanwhile.
     pub(super) fn ring_rows(&self) -> usize {
         let rows = (0..self.out_rows).map(|oy| self.need_and_free(oy));
         let (need, free) = rows.fold((0, 1), |most, row| (most.0.max(row.0), most.1.max(row.1)));
-        need + free
+        need + free + self.spare_rows
     }
 
     /// Words of the ring's memory.

@@ -64,25 +64,52 @@ pub(super) fn element_bits(graph: &Graph<'_>, id: ValueId) -> usize {
     }
 }
 
-/// Products of literals and weights that the whole Program adds up.
-pub(super) fn n_terms(graph: &Graph<'_>) -> u64 {
-    let mut n = 0u64;
+/// Literals that become logic at each value: those a product or a sum adds up, and those that are compared or chosen.
+pub(super) fn n_terms(graph: &Graph<'_>) -> Vec<u64> {
+    let n_values = graph.types.n_values();
+    // Most literals of an element of each value, and what all of its elements take.
+    let (mut lengths, mut terms) = (vec![0u64; n_values], vec![0u64; n_values]);
+    lengths[0] = element_bits(graph, ValueId(0)) as u64;
+    terms[0] = lengths[0] * graph.ty(ValueId(0)).n_elements() as u64;
     for (id, node) in graph.nodes() {
-        let ty = graph.ty(id);
-        if let Op::Dense { weights, .. } | Op::Conv2d(Conv2d { weights, .. }) = &node.op {
-            let nonzero: u64 = (0..weights.n_rows())
-                .map(|row| u64::from(weights.row_nonzero(row)))
-                .sum();
-            let positions = ty.n_elements() / weights.n_rows();
-            let bits = element_bits(graph, node.inputs[0]) as u64;
-            n = n.saturating_add(
-                nonzero
-                    .saturating_mul(positions as u64)
-                    .saturating_mul(bits),
-            );
-        }
+        let x = node.inputs[0];
+        let (n, n_in) = (graph.ty(id).n_elements(), graph.ty(x).n_elements());
+        let (width, width_in) = (element_bits(graph, id), element_bits(graph, x));
+        let [n, n_in, width, width_in] = [n, n_in, width, width_in].map(|count| count as u64);
+        let whole = n_in.saturating_mul(width_in);
+        (lengths[id.0], terms[id.0]) = match &node.op {
+            Op::Dense { weights, .. } | Op::Conv2d(Conv2d { weights, .. }) => {
+                let nonzero = |row: usize| u64::from(weights.row_nonzero(row));
+                let rows = (0..weights.n_rows()).map(nonzero);
+                let positions = n / weights.n_rows() as u64;
+                let longest = rows.clone().max().unwrap_or(0);
+                let all = rows.sum::<u64>().saturating_mul(positions);
+                let length = lengths[x.0];
+                (
+                    longest.saturating_mul(length),
+                    all.saturating_mul(length),
+                )
+            }
+            Op::Add => {
+                let length = lengths[x.0].saturating_add(lengths[node.inputs[1].0]);
+                (length, length.saturating_mul(n))
+            }
+            Op::Threshold(_) => (1, n),
+            Op::Quantize { bits, .. } => (width, (whole << bits).max(n)),
+            Op::MaxPool(window) => {
+                let taps = (window.kernel[0] * window.kernel[1]) as u64;
+                // A comparison and a choice a tap.
+                let each = taps.saturating_mul(2 * width);
+                (width, each.saturating_mul(n))
+            }
+            Op::Relu | Op::Argmax => (width, 2 * whole),
+            _ => {
+                let inputs = node.inputs.iter();
+                (inputs.map(|x| lengths[x.0]).max().unwrap_or(0), n)
+            }
+        };
     }
-    n
+    terms
 }
 
 /// Lowers all nodes.

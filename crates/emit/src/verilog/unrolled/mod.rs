@@ -11,7 +11,6 @@ mod print;
 mod share;
 
 use onebit_model::Tensor;
-use onebit_model::program::{Node, Op};
 
 use super::Unrolled;
 use super::estimate;
@@ -21,10 +20,10 @@ use crate::{EmitError, Emitted, File};
 use lower::{Lowered, lower};
 use print::Pipeline;
 
-/// Most products of literals and weights of an unrolled Program.
+/// Most literals that become logic, over all layers.
 const MAX_TERMS: u64 = 4_000_000;
 
-/// Refuses a real answer, and a Program that is too large to be logic, at its first product.
+/// Refuses a real answer, and a Program that is too large to be logic, at its largest layer.
 pub(super) fn check(graph: &Graph<'_>) -> Result<(), EmitError> {
     if let Some(tail) = graph.tail() {
         let node = &graph.program.nodes[tail.ids[0].0 - 1];
@@ -35,16 +34,17 @@ pub(super) fn check(graph: &Graph<'_>) -> Result<(), EmitError> {
             reason: REALS_GO_OUT.to_string(),
         });
     }
-    let n_terms = lower::n_terms(graph);
-    let is_product = |node: &Node| matches!(node.op, Op::Dense { .. } | Op::Conv2d(_));
-    match graph.nodes().find(|(_, node)| is_product(node)) {
-        Some((_, node)) if n_terms > MAX_TERMS => Err(EmitError::Unsupported {
+    let terms = lower::n_terms(graph);
+    let n_terms = terms.iter().fold(0u64, |sum, n| sum.saturating_add(*n));
+    match graph.nodes().max_by_key(|(id, _)| terms[id.0]) {
+        Some((id, node)) if n_terms > MAX_TERMS => Err(EmitError::Unsupported {
             target: "verilog",
             layer: node.name.clone(),
             op: node.op.name(),
             reason: format!(
-                "this and later products have {n_terms} weights times bits that would each be logic, and the unrolled \
-                 style takes {MAX_TERMS}; use the folded style, or train a sparser network"
+                "it has {} bits times weights that would each be logic, of {n_terms} in all, and the unrolled style \
+                 takes {MAX_TERMS}; use the folded style, or train a sparser network",
+                terms[id.0]
             ),
         }),
         _ => Ok(()),
@@ -106,6 +106,8 @@ pub(super) fn emit(
         n_beats: 1,
         n_answers: graph.ty(graph.program.output).n_elements(),
         limit: 0,
+        // The enable is low in a quarter of the cycles of a run with stalls.
+        drain: 2 * pipeline.n_stages as u64 + 16,
     };
     files.extend(testbench::bus_files(
         graph,
