@@ -36,6 +36,7 @@ mod geometry;
 mod isa;
 mod kernels;
 mod lanes;
+pub mod memory;
 mod panels;
 pub mod peak;
 pub mod sliced;

@@ -27,6 +27,7 @@ lr = 0.01
 "#;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    onebit_bits::memory::keep_freed();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let (recipe, run_dir, threads) = match &args[..] {
         [] => (
