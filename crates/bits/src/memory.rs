@@ -13,7 +13,7 @@ pub fn keep_freed() -> bool {
     imp::keep_freed()
 }
 
-#[cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
+#[cfg(all(feature = "std", target_os = "linux", target_env = "gnu", not(miri)))]
 mod imp {
     use core::ffi::c_int;
 
@@ -39,7 +39,7 @@ mod imp {
     }
 }
 
-#[cfg(not(all(target_os = "linux", target_env = "gnu", not(miri))))]
+#[cfg(not(all(feature = "std", target_os = "linux", target_env = "gnu", not(miri))))]
 mod imp {
     pub(super) fn keep_freed() -> bool {
         false
@@ -55,7 +55,12 @@ mod tests {
     fn blocks_of_all_sizes_are_still_given_and_taken() {
         assert_eq!(
             super::keep_freed(),
-            cfg!(all(target_os = "linux", target_env = "gnu", not(miri)))
+            cfg!(all(
+                feature = "std",
+                target_os = "linux",
+                target_env = "gnu",
+                not(miri)
+            ))
         );
         for size in [1usize, 1 << 12, 1 << 20, 1 << 28] {
             for round in 0..3u8 {

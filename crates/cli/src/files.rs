@@ -91,7 +91,9 @@ pub fn remedy(error: &io::Error) -> &'static str {
             "free some space or choose another disk"
         }
         io::ErrorKind::IsADirectory => "name a file, not a folder",
-        io::ErrorKind::AlreadyExists => "something else has this name: remove it or choose another name",
+        io::ErrorKind::AlreadyExists => {
+            "something else has this name: remove it or choose another name"
+        }
         _ => "check the disk, then try again",
     }
 }

@@ -114,7 +114,12 @@ fn verilog_comes_in_two_styles_with_its_testbench() {
     ] {
         let found = emit(folder, args);
         assert_eq!(found["target"], "verilog");
-        for file in ["digit.v", "digit_tb.v", "digit_inputs.hex", "digit_expected.hex"] {
+        for file in [
+            "digit.v",
+            "digit_tb.v",
+            "digit_inputs.hex",
+            "digit_expected.hex",
+        ] {
             let path = format!("{folder}/{file}");
             let files = found["files"].as_array().unwrap();
             assert!(
@@ -129,7 +134,8 @@ fn verilog_comes_in_two_styles_with_its_testbench() {
         assert!(top.contains("module digit"), "{top}");
     }
     // The testbench's images are the data set's where one is named.
-    let vectors = |folder: &str| fs::read(models.path().join(folder).join("digit_inputs.hex")).unwrap();
+    let vectors =
+        |folder: &str| fs::read(models.path().join(folder).join("digit_inputs.hex")).unwrap();
     emit(
         "digits",
         &["--data", "digits", "--images", "3", "--cycles", "64"],

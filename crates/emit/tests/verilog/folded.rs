@@ -174,7 +174,11 @@ fn branches_of_different_lengths_do_not_hold_images_back() {
         println!("{first} of {}, {later} at {}", cost.latency, cost.interval);
         assert!(first <= cost.latency + 10);
         // The streams fill up in the first images.
-        assert!(later <= cost.interval * n_images, "{later}: {}", cost.interval);
+        assert!(
+            later <= cost.interval * n_images,
+            "{later}: {}",
+            cost.interval
+        );
     }
 }
 

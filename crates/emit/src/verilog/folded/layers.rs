@@ -55,8 +55,7 @@ pub(super) fn build(graph: &Graph<'_>, module: &str, target: u64) -> Built {
     let built = build_at(graph, module, target, target);
     let cycles = built.design.stages.iter().map(|stage| stage.cycles);
     let interval = cycles.max().unwrap_or(target);
-    let is_join =
-        |node: &Node| matches!(node.op, Op::Add | Op::Concat | Op::ConcatChannels);
+    let is_join = |node: &Node| matches!(node.op, Op::Add | Op::Concat | Op::ConcatChannels);
     if interval == target || !graph.nodes().any(|(_, node)| is_join(node)) {
         return built;
     }

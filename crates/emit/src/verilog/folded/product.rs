@@ -98,7 +98,10 @@ impl Product<'_> {
         let all = part("w", i * n, n);
         match bits - n - 1 {
             0 => format!("$signed({{{all}, 1'b1}})"),
-            more => format!("$signed({{{{{more}{{w[{}]}}}}, {all}, 1'b1}})", (i + 1) * n - 1),
+            more => format!(
+                "$signed({{{{{more}{{w[{}]}}}}, {all}, 1'b1}})",
+                (i + 1) * n - 1
+            ),
         }
     }
 

@@ -85,10 +85,7 @@ pub(super) fn n_terms(graph: &Graph<'_>) -> Vec<u64> {
                 let longest = rows.clone().max().unwrap_or(0);
                 let all = rows.sum::<u64>().saturating_mul(positions);
                 let length = lengths[x.0];
-                (
-                    longest.saturating_mul(length),
-                    all.saturating_mul(length),
-                )
+                (longest.saturating_mul(length), all.saturating_mul(length))
             }
             Op::Add => {
                 let length = lengths[x.0].saturating_add(lengths[node.inputs[1].0]);
