@@ -88,13 +88,10 @@ const BLOCKS: [(usize, usize); 6] = [
     (36, 512),
 ];
 
-/// Fewest bits that a tool gives a block memory.
-const LEAST_BLOCK: usize = 4096;
-
 /// Block memories of 36 Kbit for a memory, in halves; none where LUTs hold it better.
 fn blocks(memory: &Memory) -> f64 {
     let Memory { depth, width, .. } = *memory;
-    if depth * width < LEAST_BLOCK || depth < 64 {
+    if !memory.is_block() {
         return 0.0;
     }
     let halves = BLOCKS.map(|(block_width, block_depth)| {
@@ -106,14 +103,16 @@ fn blocks(memory: &Memory) -> f64 {
 
 /// LUTs that hold a memory of few words.
 fn distributed(memory: &Memory) -> f64 {
-    if blocks(memory) > 0.0 {
+    if memory.is_block() {
         return 0.0;
     }
     let depth = memory.depth as f64;
-    let per_bit = match memory.is_constant {
+    let per_bit = match (memory.is_constant, memory.depth) {
         // A constant function of the address.
-        true => (depth / 64.0).ceil(),
-        false => (depth / 32.0).ceil() * 0.67,
+        (true, 0..=8) => 1.0,
+        (true, 9..=49) => 1.6,
+        (true, _) => depth / 31.0,
+        (false, _) => (depth / 32.0).ceil() * 0.67,
     };
     per_bit * (memory.width * memory.n) as f64
 }

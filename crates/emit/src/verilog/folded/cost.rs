@@ -5,6 +5,7 @@
 
 use onebit_model::weights::Weights;
 
+use super::design::Memory;
 use super::pointwise::Map;
 use super::product::Product;
 use super::stream::{Element, Form, Stream};
@@ -66,10 +67,20 @@ impl Walk {
     /// The addresses and counters.
     pub(super) fn cost(&self) -> Logic {
         let address = width(self.depth());
-        let n_loops = self.loops.iter().filter(|step| step.trip > 1).count() as f64;
+        let trips = self.loops.iter().map(|step| step.trip);
+        let n_loops = trips.clone().filter(|trip| *trip > 1).count() as f64;
+        let counters: f64 = trips.filter(|trip| *trip > 1).map(width).sum();
+        let word = self.word_bits as f64;
+        let pads = match (&self.pad_word, self.has_pads(0) || self.has_pads(1)) {
+            (_, false) => 0.0,
+            (None, true) => 45.0,
+            (Some(_), true) => 45.0 + 0.9 * word,
+        };
+        // A block memory has a register of its own.
+        let register = if self.memory().is_block() { 0.0 } else { word };
         [
-            8.0 + 3.5 * address + 6.0 * n_loops,
-            2.0 + 3.0 * address + 6.0 * n_loops + self.word_bits as f64,
+            8.0 + 1.3 * counters + (1.5 + n_loops) * address + pads,
+            2.0 + 3.0 * address + 6.0 * n_loops + register,
         ]
     }
 }
@@ -89,9 +100,17 @@ impl Product<'_> {
             _ => 2.5 * (x_bits + 1.0),
         };
         let sum = unsigned_width(self.simd as u64) as f64;
+        let [depth, word, n] = self.rom_shape();
+        let rom = Memory {
+            depth,
+            width: word,
+            n,
+            is_constant: true,
+        };
+        let registers = if depth == 1 || rom.is_block() { 0 } else { word };
         [
             pe * (columns * simd + 1.05 * accumulator) + 15.0,
-            simd * x_bits + pe * (accumulator + sum) + 6.0 + width(self.rom_shape()[0]),
+            simd * x_bits + pe * (accumulator + sum + registers as f64) + 6.0 + width(depth),
         ]
     }
 }
@@ -101,10 +120,10 @@ impl Map {
     pub(super) fn cost(&self, x: &Stream) -> Logic {
         let (n, bits) = (x.per_beat as f64, x.element.bits as f64);
         let n_beats = (self.n_channels() / x.per_beat).max(1);
-        // A constant function of the beat's number.
+        // A constant function of the beat's number, which is part of what reads it where the numbers are few.
         let table = match self.n_channels() {
             1 => 0.0,
-            _ => (self.rom_bits(x.element) / n_beats * n_beats.div_ceil(64)) as f64,
+            _ => (self.rom_bits(x.element) / n_beats) as f64 * n_beats as f64 / 50.0,
         };
         let n_cuts = match self {
             Map::Cuts { cuts, .. } => cuts[0].len() as f64,
@@ -112,7 +131,8 @@ impl Map {
         };
         let [work, registers] = match (self, self.n_channels()) {
             (Map::Cuts { .. }, 1) => [n_cuts * bits * 0.3, 0.0],
-            (Map::Cuts { .. }, _) => [n_cuts * (bits + 3.0), 8.0],
+            (Map::Cuts { .. }, _) if n_beats > 8 => [n_cuts * bits * 0.7, 8.0],
+            (Map::Cuts { .. }, _) => [n_cuts * bits * 0.7, 0.0],
             _ => [self.result().bits as f64, 0.0],
         };
         [

@@ -41,6 +41,17 @@ pub(in crate::verilog) struct Memory {
     pub(in crate::verilog) is_constant: bool,
 }
 
+impl Memory {
+    /// Whether a tool makes it of block memories. Yosys leaves constants of few words to LUTs and shallow memories too.
+    pub(in crate::verilog) fn is_block(&self) -> bool {
+        let [least_depth, least_bits] = match self.is_constant {
+            true => [128, 4096],
+            false => [64, 2048],
+        };
+        self.depth >= least_depth && self.depth * self.width >= least_bits
+    }
+}
+
 impl Stage {
     /// Adds LUTs and flip-flops.
     pub(super) fn spend(&mut self, [luts, flip_flops]: [f64; 2]) {

@@ -6,6 +6,7 @@
 
 use onebit_model::program::Window;
 
+use super::design::Memory;
 use crate::verilog::text::{
     bits_constant, constant, range, signed_constant, signed_width, unsigned_width,
 };
@@ -124,7 +125,17 @@ impl Walk {
         self.ring_rows() * self.row_words()
     }
 
-    fn has_pads(&self, axis: usize) -> bool {
+    /// The ring's memory.
+    pub(super) fn memory(&self) -> Memory {
+        Memory {
+            depth: self.depth(),
+            width: self.word_bits,
+            n: 1,
+            is_constant: false,
+        }
+    }
+
+    pub(super) fn has_pads(&self, axis: usize) -> bool {
         let window = &self.window;
         window.pads[axis] > 0 || window.pads[axis + 2] > 0
     }
