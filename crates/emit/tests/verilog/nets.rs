@@ -225,3 +225,37 @@ fn networks_of_cnv_give_the_scores_of_noise() {
         check(&program, 50_000, &pixels.collect::<Vec<u8>>(), 0);
     }
 }
+
+#[test]
+fn estimates_are_near_what_yosys_made_of_the_same_designs() {
+    let records = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../bench/record");
+    for (record, name, cycles) in [
+        ("2026-11-23-fpga.json", "mnist-lfc", CYCLES),
+        ("2026-11-23-fpga-folded.json", "mnist-sfc", CYCLES),
+        ("2026-11-23-fpga-folded.json", "mnist-cnn", 20_000),
+        ("2026-11-23-fpga-folded.json", "cifar10-cnv", 50_000),
+    ] {
+        let text = fs::read_to_string(records.join(record)).unwrap();
+        let record: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let designs = record["designs"].as_array().unwrap();
+        let design = designs.iter().find(|design| design["design"] == name);
+        let found = &design.unwrap()["after_synthesis"][0];
+        assert_eq!(found["target"], "xilinx");
+        let program = zoo(&format!("{name}.bnn"));
+        let options = Verilog {
+            style: Style::Folded(Folded { cycles }),
+            ..Verilog::default()
+        };
+        let cost = estimate(&options, &program, &verify(&program).unwrap()).unwrap();
+        for (what, estimated, most_percent) in [
+            ("luts", cost.luts as f64, 3.0),
+            ("flip_flops", cost.flip_flops as f64, 5.0),
+            ("block_rams", cost.block_rams, 10.0),
+        ] {
+            let made = found[what].as_f64().unwrap();
+            let percent = 100.0 * (estimated / made - 1.0);
+            println!("{name} {what}: {estimated} of {made}, {percent:+.1} %");
+            assert!(percent.abs() <= most_percent, "{name} {what}: {percent} %");
+        }
+    }
+}

@@ -107,7 +107,11 @@ impl Product<'_> {
             n,
             is_constant: true,
         };
-        let registers = if depth == 1 || rom.is_block() { 0 } else { word };
+        let registers = if depth == 1 || rom.is_block() {
+            0
+        } else {
+            word
+        };
         [
             pe * (columns * simd + 1.05 * accumulator) + 15.0,
             simd * x_bits + pe * (accumulator + sum + registers as f64) + 6.0 + width(depth),
