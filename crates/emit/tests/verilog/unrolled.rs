@@ -3,7 +3,7 @@
 use onebit_emit::verilog::{Style, Unrolled, Verilog, estimate};
 use onebit_emit::{EmitError, Emitted, emit};
 use onebit_model::builder::ProgramBuilder;
-use onebit_model::program::{Kind, Program};
+use onebit_model::program::{Kind, Program, Window};
 use onebit_model::weights::{BitMatrix, Weights};
 use onebit_model::{Tensor, verify};
 use onebit_testkit::{Random, random_input, random_program};
@@ -145,6 +145,16 @@ fn a_program_that_is_too_large_is_refused_by_layer() {
     let error = unrolled(&program, 1, Vec::new()).unwrap_err().to_string();
     assert!(
         error.contains("`fc0` (dense)") && error.contains("folded"),
+        "{error}"
+    );
+    // Logic grows with windows too, though they have no weights.
+    let mut builder = ProgramBuilder::new("pool", Kind::Bits, &[64, 64, 8]);
+    let input = builder.input();
+    let x = builder.max_pool("pool", input, Window::new([32, 32]));
+    let program = builder.finish(x).unwrap();
+    let error = unrolled(&program, 1, Vec::new()).unwrap_err().to_string();
+    assert!(
+        error.contains("`pool` (max_pool)") && error.contains("folded"),
         "{error}"
     );
 }

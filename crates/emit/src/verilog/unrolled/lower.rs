@@ -92,14 +92,14 @@ pub(super) fn n_terms(graph: &Graph<'_>) -> Vec<u64> {
                 (length, length.saturating_mul(n))
             }
             Op::Threshold(_) => (1, n),
-            Op::Quantize { bits, .. } => (width, (whole << bits).max(n)),
+            Op::Quantize { bits, .. } => (width, whole.saturating_mul(1 << bits).max(n)),
             Op::MaxPool(window) => {
                 let taps = (window.kernel[0] * window.kernel[1]) as u64;
                 // A comparison and a choice a tap.
                 let each = taps.saturating_mul(2 * width);
                 (width, each.saturating_mul(n))
             }
-            Op::Relu | Op::Argmax => (width, 2 * whole),
+            Op::Relu | Op::Argmax => (width, whole.saturating_mul(2)),
             _ => {
                 let inputs = node.inputs.iter();
                 (inputs.map(|x| lengths[x.0]).max().unwrap_or(0), n)
