@@ -37,6 +37,18 @@ pub enum WeightForm<'a> {
     Method(&'a WeightSpec),
 }
 
+/// Real weights of a layer without a norm.
+static REAL_SCALED: WeightSpec = WeightSpec {
+    form: WeightName::Real,
+    scale: ScaleName::None,
+    standardise: StandardiseName::Scaled,
+    clip: 0.0,
+    bits: None,
+    bases: None,
+    sparsity: None,
+    fan_in: None,
+};
+
 impl WeightForm<'_> {
     /// The form of the parameter itself: methods keep their real copy there.
     pub fn simple(self) -> Form {
@@ -95,6 +107,14 @@ impl Mode {
             _ if keeps_real => WeightForm::Simple(Form::Real),
             _ if spec.form == WeightName::Real => WeightForm::Method(spec),
             StageKind::Compress => WeightForm::Simple(Form::Tanh),
+            // Standardised weights are what a network has instead of norms, whatever its weights are. A learned scale has
+            // its values before the gains, and is only there in bits.
+            StageKind::Float | StageKind::Real | StageKind::BinaryActivations
+                if spec.standardise == StandardiseName::Scaled
+                    && spec.scale != ScaleName::Learned =>
+            {
+                WeightForm::Method(&REAL_SCALED)
+            }
             StageKind::Float | StageKind::Real | StageKind::BinaryActivations => {
                 WeightForm::Simple(Form::Real)
             }

@@ -312,6 +312,55 @@ fn learned_scales_start_at_the_weights_that_the_stage_before_leaves() {
 }
 
 #[test]
+fn weights_that_stand_in_for_norms_are_standardised_in_every_stage() {
+    let data = images([6, 6, 2], 7);
+    let recipe = recipe(
+        "weights = { form = \"sign\", standardise = \"scaled\" }\ninput = \"sign\"",
+        &format!("{REAL}{BITWISE}"),
+    );
+    let mut network = network(&recipe, &data);
+    network.enter(Mode::of(&recipe.stages[0]));
+    let mut n_rows = 0;
+    for node in &mut network.nodes {
+        if let Some(at) = node
+            .params
+            .iter()
+            .position(|(role, _)| *role == Role::Scale)
+        {
+            node.params[at]
+                .1
+                .latent
+                .iter_mut()
+                .for_each(|gain| *gain = 2.0);
+        }
+    }
+    network.refresh(0);
+    for node in network
+        .nodes
+        .iter()
+        .filter(|node| node.find(Role::Scale).is_some())
+    {
+        let weight = node.param(Role::Weight);
+        let cols = weight.dims().1;
+        let effective = node.factors[0].codes.storage::<f32>();
+        for (row, latent) in effective
+            .chunks_exact(cols)
+            .zip(weight.latent.chunks_exact(cols))
+        {
+            // A gain of 2 over the root of the fan-in, whatever the real copies are.
+            let (mean, power) = row.iter().fold((0.0, 0.0), |(m, p), w| (m + w, p + w * w));
+            assert!(
+                mean.abs() < 1e-4 && (power - 4.0).abs() < 1e-3,
+                "{mean} {power}"
+            );
+            assert!(row.iter().zip(latent).any(|(w, copy)| w != copy));
+            n_rows += 1;
+        }
+    }
+    assert_eq!(n_rows, 4 + 4 + 3);
+}
+
+#[test]
 fn a_run_that_diverges_keeps_the_checkpoint_of_the_stage_before() {
     let data = images([6, 6, 2], 7);
     // The second loss is no number; or weights overflow in the only step of an epoch, behind a loss that is one.
