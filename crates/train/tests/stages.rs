@@ -10,7 +10,7 @@ use onebit_train::checkpoint;
 use onebit_train::encode::{Augment, Target};
 use onebit_train::fit::{EpochRecord, Event, FitError, Outcome, fit};
 use onebit_train::mode::Mode;
-use onebit_train::network::Role;
+use onebit_train::network::{Network, Role};
 use onebit_train::recipe::{Recipe, StageKind};
 
 const HEAD: &str = "name = \"s\"\ndata = \"x\"\nvalidation = 8\nseed = 9\n[input]\nencoding = \"levels\"\nnormalise = true\n";
@@ -33,6 +33,13 @@ fn history(outcome: &Outcome) -> Vec<EpochRecord> {
         ..record.clone()
     };
     outcome.history.iter().map(timeless).collect()
+}
+
+/// The network of a recipe, in its first stage.
+fn entered(recipe: &Recipe) -> Network {
+    let mut network = network(recipe, &images([6, 6, 2], 7));
+    network.enter(Mode::of(&recipe.stages[0]));
+    network
 }
 
 /// Stops a run once in the first and once in the second epoch of every phase, its teacher's included, and goes on.
@@ -266,13 +273,11 @@ fn bop_flips_binary_weights_and_leaves_the_others_to_the_stage() {
 
 #[test]
 fn learned_scales_start_at_the_weights_that_the_stage_before_leaves() {
-    let data = images([6, 6, 2], 7);
     let recipe = recipe(
         "weights = { form = \"sign\", scale = \"learned\" }\ninput = \"sign\"",
         &format!("{MIDDLE}{BITWISE}"),
     );
-    let mut network = network(&recipe, &data);
-    network.enter(Mode::of(&recipe.stages[0]));
+    let mut network = entered(&recipe);
     for (_, role, param) in network.params_mut() {
         if role == Role::Weight {
             param.latent.iter_mut().for_each(|w| *w *= 3.0);
@@ -313,13 +318,11 @@ fn learned_scales_start_at_the_weights_that_the_stage_before_leaves() {
 
 #[test]
 fn weights_that_stand_in_for_norms_are_standardised_in_every_stage() {
-    let data = images([6, 6, 2], 7);
     let recipe = recipe(
         "weights = { form = \"sign\", standardise = \"scaled\" }\ninput = \"sign\"",
         &format!("{REAL}{BITWISE}"),
     );
-    let mut network = network(&recipe, &data);
-    network.enter(Mode::of(&recipe.stages[0]));
+    let mut network = entered(&recipe);
     let mut n_rows = 0;
     for node in &mut network.nodes {
         if let Some(at) = node

@@ -128,11 +128,7 @@ pub(super) fn of_stages(stages: &[Stage]) -> Estimate {
         luts: (stage.logic[0] + stage.memories.iter().map(distributed).sum::<f64>()).round() as u64,
         flip_flops: stage.logic[1].round() as u64,
         // A sum of no floats is -0.0.
-        block_rams: stage
-            .memories
-            .iter()
-            .map(blocks)
-            .fold(0.0, |sum, n| sum + n),
+        block_rams: stage.memories.iter().map(blocks).sum::<f64>() + 0.0,
         rom_bits: stage.rom_bits as u64,
         buffer_bits: stage.buffer_bits as u64,
     });
@@ -168,10 +164,7 @@ fn sum_of(layers: Vec<LayerEstimate>) -> Estimate {
         luts: layers.iter().map(|layer| layer.luts).sum(),
         encoder_luts: layers[..n_encoders].iter().map(|layer| layer.luts).sum(),
         flip_flops: layers.iter().map(|layer| layer.flip_flops).sum(),
-        block_rams: layers
-            .iter()
-            .map(|layer| layer.block_rams)
-            .fold(0.0, |sum, n| sum + n),
+        block_rams: layers.iter().map(|layer| layer.block_rams).sum::<f64>() + 0.0,
         rom_bits: layers.iter().map(|layer| layer.rom_bits).sum(),
         interval: layers.iter().map(|layer| layer.cycles).max().unwrap_or(1),
         latency: 0,

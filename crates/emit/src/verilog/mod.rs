@@ -3,8 +3,8 @@
 //! A Program whose values are bits, levels and integers comes in; modules, a testbench that checks itself and its
 //! vectors go out, in one of two styles. *Folded*: every layer is a small machine with its weights in ROM, joined by
 //! streams; the folding follows from a number of cycles per image. *Unrolled*: the whole network is logic, with the
-//! weights folded into it, and takes an image every cycle. Reals are refused, but for an answer that a table can give. What the modules compute equals the
-//! interpreter's answer bit for bit.
+//! weights folded into it, and takes an image every cycle. Reals are refused, but for an answer that a table can give.
+//! What the modules compute equals the interpreter's answer bit for bit.
 
 mod estimate;
 mod folded;

@@ -244,6 +244,7 @@ pub(super) fn bus_files(
         .replace("@ANSWERS@", &interface.n_answers.to_string())
         .replace("@BITS@", &answer_bits.to_string())
         .replace("@EXTENDED@", extended(graph, answer_bits))
+        .replace("@LIMIT@", &interface.limit.to_string())
         .replace("@DRAIN@", &interface.drain.to_string())
         .replace("@IN@", &range(interface.input_bits))
         .replace("@OUT@", &range(interface.n_answers * answer_bits));
@@ -338,7 +339,7 @@ module @MODULE@_tb;
         $stop;
       end
     end
-    if (cycle > 100 * IMAGES + @DRAIN@ + 100000) begin
+    if (cycle > last_answer + @LIMIT@) begin
       $display(\"FAIL: %0d answers are missing\", (IMAGES - received) * ANSWERS);
       $stop;
     end

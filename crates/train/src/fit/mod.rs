@@ -50,7 +50,7 @@ pub struct FitOptions {
 /// Trains a recipe. `stop` is looked at after every step; `observer` is told what happens.
 ///
 /// A process that trains and does little else calls `onebit_bits::memory::keep_freed` first: with glibc a step of a
-/// convolutional network then takes about half of its time on two cores.
+/// convolutional network then takes 55 to 70 % of its time on two cores (BENCHMARKS.md).
 ///
 /// # Errors
 /// [`FitError`]; whatever happens, the run folder's last checkpoint is whole.

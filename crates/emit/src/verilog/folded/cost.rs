@@ -5,7 +5,6 @@
 
 use onebit_model::weights::Weights;
 
-use super::design::Memory;
 use super::pointwise::Map;
 use super::product::Product;
 use super::stream::{Element, Form, Stream};
@@ -100,21 +99,14 @@ impl Product<'_> {
             _ => 2.5 * (x_bits + 1.0),
         };
         let sum = unsigned_width(self.simd as u64) as f64;
-        let [depth, word, n] = self.rom_shape();
-        let rom = Memory {
-            depth,
-            width: word,
-            n,
-            is_constant: true,
-        };
-        let registers = if depth == 1 || rom.is_block() {
-            0
-        } else {
-            word
+        let rom = self.memories();
+        let register = match rom.depth == 1 || rom.is_block() {
+            true => 0.0,
+            false => rom.width as f64,
         };
         [
             pe * (columns * simd + 1.05 * accumulator) + 15.0,
-            simd * x_bits + pe * (accumulator + sum + registers as f64) + 6.0 + width(depth),
+            simd * x_bits + pe * (accumulator + sum + register) + 6.0 + width(rom.depth),
         ]
     }
 }
@@ -127,7 +119,7 @@ impl Map {
         // A constant function of the beat's number, which is part of what reads it where the numbers are few.
         let table = match self.n_channels() {
             1 => 0.0,
-            _ => (self.rom_bits(x.element) / n_beats) as f64 * n_beats as f64 / 50.0,
+            _ => self.rom_bits(x.element) as f64 / 50.0,
         };
         let n_cuts = match self {
             Map::Cuts { cuts, .. } => cuts[0].len() as f64,
@@ -135,8 +127,7 @@ impl Map {
         };
         let [work, registers] = match (self, self.n_channels()) {
             (Map::Cuts { .. }, 1) => [n_cuts * bits * 0.3, 0.0],
-            (Map::Cuts { .. }, _) if n_beats > 8 => [n_cuts * bits * 0.7, 8.0],
-            (Map::Cuts { .. }, _) => [n_cuts * bits * 0.7, 0.0],
+            (Map::Cuts { .. }, _) => [n_cuts * bits * 0.7, if n_beats > 8 { 8.0 } else { 0.0 }],
             _ => [self.result().bits as f64, 0.0],
         };
         [

@@ -42,6 +42,26 @@ pub(in crate::verilog) struct Memory {
 }
 
 impl Memory {
+    /// A memory for values.
+    pub(super) fn buffer(depth: usize, width: usize) -> Self {
+        Memory {
+            depth,
+            width,
+            n: 1,
+            is_constant: false,
+        }
+    }
+
+    /// Memories of constants.
+    pub(super) fn rom(depth: usize, width: usize, n: usize) -> Self {
+        Memory {
+            depth,
+            width,
+            n,
+            is_constant: true,
+        }
+    }
+
     /// Whether a tool makes it of block memories. Yosys leaves constants of few words to LUTs and shallow memories too.
     pub(in crate::verilog) fn is_block(&self) -> bool {
         let [least_depth, least_bits] = match self.is_constant {
@@ -65,26 +85,17 @@ impl Stage {
         self.delay += delay;
     }
 
-    /// Adds memories for values.
-    pub(super) fn buffer(&mut self, depth: usize, width: usize) {
-        self.buffer_bits += depth * width;
-        self.memories.push(Memory {
-            depth,
-            width,
-            n: 1,
-            is_constant: false,
-        });
-    }
-
-    /// Adds memories of constants.
-    pub(super) fn rom(&mut self, [depth, width, n]: [usize; 3]) {
-        self.rom_bits += depth * width * n;
-        self.memories.push(Memory {
-            depth,
-            width,
-            n,
-            is_constant: true,
-        });
+    /// Adds memories.
+    pub(super) fn hold(&mut self, memory: Memory) {
+        let bits = memory.depth * memory.width * memory.n;
+        match memory.is_constant {
+            true => self.rom_bits += bits,
+            false => self.buffer_bits += bits,
+        }
+        // A single word is a constant.
+        if !memory.is_constant || memory.depth > 1 {
+            self.memories.push(memory);
+        }
     }
 }
 

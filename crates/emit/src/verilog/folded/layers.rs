@@ -12,7 +12,7 @@ use onebit_model::program::{
 use onebit_model::weights::Weights;
 
 use super::cost;
-use super::design::{Design, divisors, regroup_cycles};
+use super::design::{Design, Memory, divisors, regroup_cycles};
 use super::lookup::Lookup;
 use super::pointwise::Map;
 use super::product::Product;
@@ -41,7 +41,7 @@ pub(super) struct Builder<'a> {
     pub(super) design: Design,
     /// Cycles an image may take.
     pub(super) target: u64,
-    /// Cycles between images, as far as they are known: values that wait at a join are kept for so long.
+    /// Cycles between images, which say how many of them pass while a value waits at a join.
     interval: u64,
     /// Cycles from the first beat of an image to the last of each value, at most.
     delays: HashMap<ValueId, u64>,
@@ -291,7 +291,7 @@ impl Builder<'_> {
         self.design.files.extend(words);
         self.stage(1, x.n_elements as u64, 1);
         let stage = self.design.stage();
-        stage.rom([lookup.table.len(), 32, 1]);
+        stage.hold(Memory::rom(lookup.table.len(), 32, 1));
         stage.spend(lookup.cost());
         y
     }
@@ -430,12 +430,8 @@ impl Builder<'_> {
         let stage = design.stage();
         (stage.pe, stage.simd) = (product.pe, product.simd);
         stage.take(walk.cycles(), walk.cycles() + 6);
-        stage.buffer(walk.depth(), walk.word_bits);
-        match product.rom_shape() {
-            // A single word is a constant.
-            [1, width, n] => stage.rom_bits += width * n,
-            shape => stage.rom(shape),
-        }
+        stage.hold(walk.memory());
+        stage.hold(product.memories());
         stage.spend(walk.cost());
         stage.spend(product.cost());
         result

@@ -8,7 +8,7 @@
 use onebit_model::weights::Weights;
 
 use super::count;
-use super::design::module_file;
+use super::design::{Memory, module_file};
 use super::stream::{Element, Form};
 use crate::File;
 use crate::verilog::text::{
@@ -110,9 +110,9 @@ impl Product<'_> {
         self.weights.n_rows() / self.pe * (self.weights.n_cols() / self.simd)
     }
 
-    /// Depth and width of a ROM, and how many there are.
-    pub(super) fn rom_shape(&self) -> [usize; 3] {
-        [self.depth(), self.simd * self.rom_bits(), self.pe]
+    /// The ROMs, one of each row that is computed at a time.
+    pub(super) fn memories(&self) -> Memory {
+        Memory::rom(self.depth(), self.simd * self.rom_bits(), self.pe)
     }
 
     /// One word's sum, which is no wider than the accumulator: the rest of its row adds nothing to its bounds.

@@ -5,7 +5,7 @@
 use onebit_model::program::{Node, ValueId, Window};
 
 use super::cost;
-use super::design::regroup_cycles;
+use super::design::{Memory, regroup_cycles};
 use super::joins::{Source, add, argmax, gather, max_pool, order_bits};
 use super::layers::{Builder, element_of, image, least_divisor};
 use super::stream::{Element, Stream};
@@ -89,7 +89,7 @@ impl Builder<'_> {
         );
         self.stage(per_beat, walk.cycles(), walk.cycles() + 3);
         let stage = self.design.stage();
-        stage.buffer(walk.depth(), walk.word_bits);
+        stage.hold(walk.memory());
         stage.spend(walk.cost());
         stage.spend(cost::max_pool(&seen));
         result
@@ -114,7 +114,7 @@ impl Builder<'_> {
         );
         let stage = self.design.stage();
         stage.take(walk.cycles(), 0);
-        stage.buffer(walk.depth(), walk.word_bits);
+        stage.hold(walk.memory());
         stage.spend(walk.cost());
         y
     }
@@ -188,9 +188,9 @@ impl Builder<'_> {
         self.stage(1, cycles, cycles + 3);
         let stage = self.design.stage();
         for (element, n) in &operands {
-            stage.buffer(2 * n.next_power_of_two(), element.bits);
+            stage.hold(Memory::buffer(2 * n.next_power_of_two(), element.bits));
         }
-        stage.rom([order.len(), order_bits(&operands), 1]);
+        stage.hold(Memory::rom(order.len(), order_bits(&operands), 1));
         stage.spend(cost::gather(&operands, order.len()));
         y
     }

@@ -127,12 +127,7 @@ impl Walk {
 
     /// The ring's memory.
     pub(super) fn memory(&self) -> Memory {
-        Memory {
-            depth: self.depth(),
-            width: self.word_bits,
-            n: 1,
-            is_constant: false,
-        }
+        Memory::buffer(self.depth(), self.word_bits)
     }
 
     pub(super) fn has_pads(&self, axis: usize) -> bool {

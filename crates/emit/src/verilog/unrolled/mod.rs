@@ -105,8 +105,8 @@ pub(super) fn emit(
         per_beat: graph.program.input.n_elements(),
         n_beats: 1,
         n_answers: graph.ty(graph.program.output).n_elements(),
-        limit: 0,
         // The enable is low in a quarter of the cycles of a run with stalls.
+        limit: 100 * (pipeline.n_stages as u64 + 1000),
         drain: 2 * pipeline.n_stages as u64 + 16,
     };
     files.extend(testbench::bus_files(
