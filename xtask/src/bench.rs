@@ -107,7 +107,17 @@ fn kernels(root: &Path) -> Result<Vec<Measured>> {
 pub fn setting(root: &Path) -> Result<Setting> {
     let git = |args: &[&str]| output(Command::new("git").args(args).current_dir(root));
     let mut commit = git(&["rev-parse", "--short", "HEAD"])?.trim().to_owned();
-    if !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty() {
+    let records = ":!bench/record";
+    if !git(&[
+        "status",
+        "--porcelain",
+        "--untracked-files=no",
+        "--",
+        ".",
+        records,
+    ])?
+    .is_empty()
+    {
         commit.push_str("-modified");
     }
     let date = output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?
