@@ -236,7 +236,8 @@ fn plain_bases(
 /// `adabin` the copy is also taken relative to its own mean and deviation). Factors multiply it, and:
 ///
 /// - `mean`: exact, with `sign(w_i) / n * sum_j g_j code_j` for the mean's own dependence (the corrected form of
-///   XNOR-Net, Rastegari et al. 2016); `mean-constant` and `power-of-two` are constants (Bi-Real-Net, IR-Net);
+///   XNOR-Net, Rastegari et al. 2016); `mean-simple` is the paper's own
+///   `g (1 / n + alpha 1[|w| <= clip])`; `mean-constant` and `power-of-two` are constants (Bi-Real-Net, IR-Net);
 ///   `learned` has the gradient `sum_c g code` itself.
 /// - `layer-mean` and `dorefa` with one bit pass `g` unscaled, as DoReFa's equation 8 does; with more bits it is
 ///   `g (1 - tanh^2) / max`, the maximum a constant.

@@ -41,7 +41,8 @@ impl Augment {
         seed: 0,
     };
 
-    fn is_none(&self) -> bool {
+    /// Whether images stay as they are.
+    pub fn is_none(&self) -> bool {
         self.shift == 0 && !self.warps() && !self.flip && self.cutout == 0
     }
 
@@ -401,6 +402,37 @@ mod tests {
         }
         assert_eq!(seen.len(), 9, "nine offsets of one pixel: {seen:?}");
         assert!(seen.contains(&vec![1, 2, 3, 4]) && seen.contains(&vec![4, 0, 0, 0]));
+    }
+
+    #[test]
+    fn a_flip_mirrors_half_of_the_images_and_leaves_the_others() {
+        let image: Vec<u8> = (0..24).map(|i| i * 10).collect();
+        let shape = [3, 4, 2];
+        let mirrored: Vec<u8> = (0..24)
+            .map(|i| {
+                let (y, x, c) = (i / 8, i / 2 % 4, i % 2);
+                image[y * 8 + (3 - x) * 2 + c]
+            })
+            .collect();
+        for rotate in [0.0, 1e-6] {
+            let n_mirrored = (0..2000)
+                .filter(|&index| {
+                    let augment = Augment {
+                        flip: true,
+                        rotate,
+                        seed: 5,
+                        ..Augment::NONE
+                    };
+                    let out = match augment.warps() {
+                        true => warped(&image, shape, index, augment),
+                        false => shifted(&image, shape, index, augment),
+                    };
+                    assert!(out == image || out == mirrored, "{out:?}");
+                    out == mirrored
+                })
+                .count();
+            assert!((900..1100).contains(&n_mirrored), "{n_mirrored} of 2000");
+        }
     }
 
     #[test]

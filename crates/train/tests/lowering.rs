@@ -120,6 +120,7 @@ fn every_weight() -> Vec<String> {
         for scale in [
             "none",
             "mean",
+            "mean-simple",
             "mean-constant",
             "layer-mean",
             "learned",

@@ -131,7 +131,7 @@ const NOT_LOWERABLE: &[BadCase<'_>] = &[
     (
         "channels = 4",
         "channels = 4\nshortcut = \"duplicate\"",
-        &["layer[0]", "bits"],
+        &["layer[0]", "shortcut", "codes"],
     ),
     (
         "channels = 4",
@@ -177,6 +177,16 @@ const NOT_LOWERABLE: &[BadCase<'_>] = &[
         "input = \"sign\"",
         "input = { form = \"sign\", bits = 2 }",
         &["layer[1]", "input.bits"],
+    ),
+    (
+        "input = \"sign\"",
+        "input = { form = \"dorefa\", bits = 2, clip = 1.5 }",
+        &["layer[1]", "input.clip"],
+    ),
+    (
+        "input = \"sign\"",
+        "input = { form = \"stochastic\", estimator = \"tanh\" }",
+        &["layer[1]", "input.estimator", "rsign"],
     ),
     (
         "input = \"sign\"",
@@ -358,6 +368,26 @@ const OUT_OF_RANGE: &[BadCase<'_>] = &[
     ),
     (
         "lr = 0.01",
+        "lr = 0.01\nloss = \"square-hinge\"\nlabel_smoothing = 0.1",
+        &["stage[0].label_smoothing", "cross-entropy"],
+    ),
+    (
+        "lr = 0.01",
+        "lr = 0.01\n[[stage.group]]\nmatch = \"vectors\"\nlr_scale = \"glorot\"",
+        &["stage[0].group[0].lr_scale", "weights"],
+    ),
+    (
+        "lr = 0.01",
+        "lr = 0.01\n[[stage.group]]\nmatch = \"vectors\"\nlayers = [\"conv1\", \"conv\"]",
+        &["stage[0].group[0].layers", "`conv`", "conv1, conv2, dense1"],
+    ),
+    (
+        "lr = 0.01",
+        "lr = 0.01\n[[stage.group]]\nmatch = \"real-weights\"\noptimizer = { rule = \"bop\" }",
+        &["stage[0].group[0].optimizer.rule", "binary-weights"],
+    ),
+    (
+        "lr = 0.01",
         "lr = 0.01\nstep_factor = 0.0",
         &["stage[0].step_factor"],
     ),
@@ -383,6 +413,77 @@ const OUT_OF_RANGE: &[BadCase<'_>] = &[
     ),
     ("at = 128", "at = 300", &["300"]),
 ];
+
+#[test]
+fn bop_is_refused_for_weights_that_are_more_than_signs() {
+    let bop = |layers: &str| {
+        format!(
+            "lr = 0.01\n[[stage.group]]\nmatch = \"binary-weights\"\n{layers}optimizer = {{ rule = \"bop\" }}\n"
+        )
+    };
+    for weights in [
+        "\"ternary\"",
+        "\"twn\"",
+        "\"adabin\"",
+        "{ form = \"dorefa\", bits = 2 }",
+        "{ form = \"sign\", standardise = \"libra\" }",
+    ] {
+        let text = GOOD.replace(
+            "channels = 8",
+            &format!("channels = 8\nweights = {weights}"),
+        );
+        assert_names(
+            &text.replace("lr = 0.01", &bop("")),
+            &["stage[0].group[0].optimizer.rule", "conv2", "layers"],
+        );
+        let elsewhere = text.replace("lr = 0.01", &bop("layers = [\"dense1\"]\n"));
+        let recipe = Recipe::parse(&elsewhere).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        run_and_count(&recipe, &images([8, 8, 3], 2), dir.path())
+            .0
+            .unwrap();
+    }
+    let scaled = GOOD.replace(
+        "channels = 8",
+        "channels = 8\nweights = { form = \"sign\", scale = \"mean\" }",
+    );
+    let recipe = Recipe::parse(&scaled.replace("lr = 0.01", &bop(""))).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    run_and_count(&recipe, &images([8, 8, 3], 2), dir.path())
+        .0
+        .unwrap();
+}
+
+#[test]
+fn augmentation_of_what_is_no_image_is_refused() {
+    let text = "name = \"g\"\ndata = \"x\"\nvalidation = 8\n[input]\nencoding = \"quantiles\"\nlevels = 2\n[model]\nhidden = [8]\nnorm = \"batch\"\n\
+        [[stage]]\nkind = \"bitwise\"\nepochs = 1\nbatch = 8\nlr = 0.01\naugment_shift = 1\n";
+    let pixels = images([2, 2, 2], 3);
+    let flat = |split: &onebit_data::Split| {
+        let onebit_data::Features::U8(pixels) = &split.features else {
+            unreachable!("images are pixels")
+        };
+        let features = pixels.iter().map(|p| f32::from(*p)).collect();
+        onebit_data::Split {
+            features: onebit_data::Features::F32(features),
+            labels: split.labels.clone(),
+        }
+    };
+    let data = onebit_data::Dataset {
+        shape: vec![8],
+        train: flat(&pixels.train),
+        test: flat(&pixels.test),
+        ..pixels
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (result, n_steps) = run_and_count(&Recipe::parse(text).unwrap(), &data, dir.path());
+    let message = result.map(|o| o.test).unwrap_err().to_string();
+    assert!(n_steps == 0 && message.contains("augment_"), "{message}");
+    let plain = text.replace("augment_shift = 1", "");
+    run_and_count(&Recipe::parse(&plain).unwrap(), &data, dir.path())
+        .0
+        .unwrap();
+}
 
 #[test]
 fn numbers_out_of_range_and_unknown_keys_are_named() {

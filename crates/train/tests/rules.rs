@@ -152,6 +152,39 @@ fn bop_flips_a_weight_whose_mean_gradient_has_its_sign_and_reaches_the_threshold
 }
 
 #[test]
+fn compressed_and_ternary_weights_step_their_real_copies() {
+    let sgd = Update {
+        rule: Rule::Sgd { momentum: 0.0 },
+        ..ADAM
+    };
+    let start = [0.5f32, -0.25, 0.0, 2.0, -1.0];
+    let grad = [1.0f32, -2.0, 3.0, 0.5, 1.0];
+    // Kim & Smaragdis' first round: the effective weight is tanh, whose derivative the gradient takes.
+    let mut param = Param::new(start.to_vec(), 1, 5, Form::Tanh);
+    param.step(&grad, Form::Tanh, sgd);
+    for (i, w) in param.latent.iter().enumerate() {
+        let expected = start[i] - 0.1 * grad[i] * (1.0 - start[i].tanh().powi(2));
+        assert!((w - expected).abs() < 1e-5, "{w} {expected}");
+        assert!((values(&param.value)[i] - w.tanh()).abs() < 1e-5);
+    }
+    // Their second round with zeros: the gradient goes to the real copies as it is; then the two smallest are zeros.
+    let ternary = Form::Ternary { sparsity: 0.4 };
+    let mut param = Param::new(start.to_vec(), 1, 5, ternary);
+    assert_eq!(values(&param.value), [1.0, 0.0, 0.0, 1.0, -1.0]);
+    let changed = param.step(&grad, ternary, sgd);
+    for (i, w) in param.latent.iter().enumerate() {
+        assert!((w - (start[i] - 0.1 * grad[i])).abs() < 1e-6);
+    }
+    // Now 0.4, -0.05, -0.3, 1.95, -1.1.
+    assert_eq!(values(&param.value), [1.0, 0.0, 0.0, 1.0, -1.0]);
+    assert_eq!(changed, 0);
+    let changed = param.step(&[5.0, 0.0, 0.0, 0.0, 0.0], ternary, sgd);
+    // Now -0.1 in front: the smallest are the first two.
+    assert_eq!(values(&param.value), [0.0, 0.0, -1.0, 1.0, -1.0]);
+    assert_eq!(changed, 2);
+}
+
+#[test]
 fn a_row_of_a_gradient_is_at_most_its_share_of_the_row_of_weights() {
     let param = Param::new(vec![3.0, 4.0, 0.0, 0.0, 0.0, 1.0], 3, 2, Form::Real);
     let mut grad = [6.0, 8.0, 0.3, 0.4, 0.0, 0.05];
@@ -263,10 +296,16 @@ fn losses_and_their_gradients_are_those_of_their_formulas() {
             (found - expected).abs() < 1e-5,
             "{kind:?}: {found} {expected}"
         );
+        let grad = x.grad(&grads).unwrap().into_data();
         if kind == Loss::Bitwise {
+            // The sign has the derivative of its estimator, here 1.
+            for (i, g) in grad.try_to_vec::<f32>().unwrap().iter().enumerate() {
+                let is_label = i % 3 == usize::from(labels[i / 3]);
+                let slope = if is_label { -0.5 / 3.0 } else { 0.5 / 3.0 };
+                assert!((g - slope).abs() < 1e-6, "{i}: {g} {slope}");
+            }
             continue;
         }
-        let grad = x.grad(&grads).unwrap().into_data();
         for (i, g) in grad.try_to_vec::<f32>().unwrap().iter().enumerate() {
             let moved = |by: f64| {
                 let mut wide = wide(t);

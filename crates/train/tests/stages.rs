@@ -9,9 +9,11 @@ use onebit_data::{Dataset, split_validation};
 use onebit_train::checkpoint;
 use onebit_train::encode::{Augment, Target};
 use onebit_train::fit::{EpochRecord, Event, FitError, Outcome, fit};
+use onebit_train::graph::NodeOp;
 use onebit_train::mode::Mode;
 use onebit_train::network::{Network, Role};
-use onebit_train::recipe::{Recipe, StageKind};
+use onebit_train::ops::{Estimator, Unit};
+use onebit_train::recipe::{EstimatorName, Recipe, StageKind};
 
 const HEAD: &str = "name = \"s\"\ndata = \"x\"\nvalidation = 8\nseed = 9\n[input]\nencoding = \"levels\"\nnormalise = true\n";
 const LAYERS: &str = "[[layer]]\nkind = \"conv\"\nchannels = 4\nweights = \"real\"\n\
@@ -207,6 +209,150 @@ fn a_map_of_magnitudes_scales_sums_of_signs_alone() {
     });
     assert_eq!(plain[..2], mapped[..2]);
     assert_ne!(plain[2].loss, mapped[2].loss);
+}
+
+#[test]
+fn gradients_are_rounded_in_quantised_stages_alone() {
+    let stages = format!("{REAL}{MIDDLE}{BITWISE}");
+    let plain = recipe("input = \"sign\"", &stages);
+    let text = plain
+        .to_toml()
+        .replacen("stride = 2", "stride = 2\ngradient_bits = 1", 1);
+    let rounded = Recipe::parse(&text).unwrap();
+    assert_ne!(plain, rounded);
+    let data = images([8, 8, 3], 5);
+    let [plain, rounded] = [plain, rounded].map(|recipe| {
+        let dir = tempfile::tempdir().unwrap();
+        history(&run(&recipe, &data, dir.path()).unwrap())
+    });
+    assert_eq!(plain[..2], rounded[..2]);
+    // The first loss of the next stage is before any step of it; its mean over an epoch is not.
+    assert_ne!(plain[2].loss, rounded[2].loss);
+}
+
+#[test]
+fn a_stage_starts_with_the_weights_that_the_stage_before_ends_with() {
+    let data = images([6, 6, 2], 7);
+    // Steps too small to move a weight: what comes out is what went in.
+    let still = BITWISE.replace("lr = 0.01", "lr = 1e-30");
+    let latent = |stages: &str| {
+        let recipe = recipe("weights = \"sign\"\ninput = \"sign\"", stages);
+        let dir = tempfile::tempdir().unwrap();
+        run(&recipe, &data, dir.path()).unwrap();
+        let mut network = trained(&recipe, &data, dir.path());
+        let all: Vec<(Role, Vec<f32>)> = network
+            .params_mut()
+            .map(|(_, role, param)| (role, param.latent.clone()))
+            .collect();
+        all
+    };
+    let one = latent(BITWISE);
+    assert_ne!(one, latent(&still), "training moves weights");
+    assert_eq!(one, latent(&format!("{BITWISE}{still}")));
+    assert_eq!(
+        one,
+        latent(&format!(
+            "{BITWISE}{}{still}",
+            MIDDLE.replace("lr = 0.01", "lr = 1e-30")
+        ))
+    );
+}
+
+#[test]
+fn schedules_go_on_with_the_steps_of_a_stage() {
+    let data = images([6, 6, 2], 7);
+    let losses = |estimator: &str| {
+        let still = BITWISE.replace("lr = 0.01", "lr = 1e-30");
+        let stage = format!("{still}estimator = \"{estimator}\"\n");
+        let recipe = recipe("weights = \"sign\"\ninput = \"sign\"", &stage);
+        let dir = tempfile::tempdir().unwrap();
+        let outcome = run(&recipe, &data, dir.path()).unwrap();
+        outcome
+            .history
+            .iter()
+            .map(|epoch| epoch.loss)
+            .collect::<Vec<f64>>()
+    };
+    // A progressive sign is a clip at first and nearly a sign in the last of three epochs.
+    let (progressive, sign) = (losses("progressive"), losses("clipped"));
+    let off = |epoch: usize| (progressive[epoch] - sign[epoch]).abs();
+    assert!(off(0) > 20.0 * off(2), "{progressive:?} {sign:?}");
+    assert!(off(2) < 0.05 * sign[2], "{progressive:?} {sign:?}");
+}
+
+#[test]
+fn a_layers_own_estimator_goes_before_the_stages() {
+    let recipe = recipe(
+        "weights = \"sign\"\ninput = { form = \"sign\", estimator = \"ede\", clip = 0.5 }",
+        &format!("{BITWISE}estimator = \"tanh\"\nclip = 2.0\n"),
+    );
+    let network = entered(&recipe);
+    let specs = network
+        .graph
+        .nodes
+        .iter()
+        .filter_map(|node| match &node.op {
+            NodeOp::Activate { spec, .. } => Some(spec),
+            _ => None,
+        });
+    let mut n = 0;
+    for spec in specs {
+        let own = network.mode.unit(spec, 0.5, 0);
+        let Unit::Sign(Estimator::Ede { t }) = own else {
+            panic!("{own:?}")
+        };
+        assert!((t - 0.1).abs() < 1e-6);
+        let mut other = spec.clone();
+        other.estimator = None;
+        let stage = network.mode.unit(&other, 0.5, 0);
+        assert_eq!(stage, Unit::Sign(Estimator::Tanh));
+        other.estimator = Some(EstimatorName::Clipped);
+        let window = network.mode.unit(&other, 0.5, 0);
+        assert_eq!(window, Unit::Sign(Estimator::Clipped { clip: 0.5 }));
+        other.clip = None;
+        let window = network.mode.unit(&other, 0.5, 0);
+        assert_eq!(window, Unit::Sign(Estimator::Clipped { clip: 2.0 }));
+        n += 1;
+    }
+    assert_eq!(n, 3);
+}
+
+#[test]
+fn a_shortcuts_convolution_has_the_layers_norm() {
+    for (norm, n_batch, n_group) in [("batch", 2, 0), ("group", 0, 2), ("none", 0, 0)] {
+        let defaults = "weights = { form = \"sign\", scale = \"mean\", standardise = \"scaled\" }\ninput = \"sign\"\ngroups_of_norm = 2";
+        let text = format!(
+            "{HEAD}[defaults]\nnorm = \"{norm}\"\n{defaults}\n\
+            [[layer]]\nkind = \"conv\"\nchannels = 4\nweights = \"real\"\nnorm = \"none\"\n\
+            [[layer]]\nkind = \"conv\"\nchannels = 8\nstride = 2\nshortcut = \"conv\"\n\
+            [[layer]]\nkind = \"dense\"\nnorm = \"none\"\n{BITWISE}"
+        );
+        let recipe = Recipe::parse(&text).unwrap();
+        let network = entered(&recipe);
+        let count =
+            |is: fn(&NodeOp) -> bool| network.graph.nodes.iter().filter(|n| is(&n.op)).count();
+        assert_eq!(
+            count(|op| matches!(op, NodeOp::BatchNorm { .. })),
+            n_batch,
+            "{norm}"
+        );
+        assert_eq!(
+            count(|op| matches!(op, NodeOp::GroupNorm { groups: 2 })),
+            n_group,
+            "{norm}"
+        );
+        // Without a norm its weights are standardised, as the layer's are.
+        let short = network
+            .graph
+            .nodes
+            .iter()
+            .position(|node| node.name == "conv2.short")
+            .unwrap();
+        let gains = network.nodes[short].find(Role::Scale);
+        assert_eq!(gains.is_some(), norm == "none");
+        let dir = tempfile::tempdir().unwrap();
+        run(&recipe, &images([6, 6, 2], 7), dir.path()).unwrap();
+    }
 }
 
 #[test]

@@ -60,6 +60,10 @@ pub(super) fn scaled_gradient(
             (dot, sum(codes, f32::abs))
         });
     }
+    let simple = match name {
+        ScaleName::MeanSimple => 1.0 / cols.max(1) as f32,
+        _ => 0.0,
+    };
     let unscaled = matches!(name, ScaleName::None | ScaleName::LayerMean);
     edit_rows(grad, cols, |r, g| {
         let factor = if unscaled { 1.0 } else { factors[r] };
@@ -73,7 +77,7 @@ pub(super) fn scaled_gradient(
             }
         } else {
             for (g, &w) in g.iter_mut().zip(z) {
-                *g *= within(w, clip, factor);
+                *g *= simple + within(w, clip, factor);
             }
         }
     });

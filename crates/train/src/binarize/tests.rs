@@ -174,6 +174,20 @@ fn the_mean_scale_has_xnor_nets_corrected_gradient() {
 }
 
 #[test]
+fn the_simple_mean_scale_has_the_gradient_of_xnor_nets_paper() {
+    let (latent, g) = ([0.5f32, -0.25, 1.5, 0.75], [1.0f32, 2.0, -1.0, 0.5]);
+    let mut spec = WeightSpec::from(WeightName::Sign);
+    (spec.scale, spec.clip) = (ScaleName::MeanSimple, 1.0);
+    let bases = binarise(&spec, &latent, 1, 4, &[], &CONTEXT);
+    assert_eq!(bases[0].scale, Some(vec![0.75]));
+    let mut grad = g;
+    let bases = refs(&bases);
+    latent_gradient(&spec, &latent, 1, 4, &[], &bases, &CONTEXT, &mut grad);
+    // 1 / n + alpha, and 1 / n alone beyond the window.
+    assert_eq!(grad, [1.0, 2.0, -0.25, 0.5]);
+}
+
+#[test]
 fn abc_factors_leave_a_residual_orthogonal_to_each_base() {
     for (rows, cols) in SHAPES {
         for n_bases in [1, 2, 3, 5] {

@@ -8,6 +8,7 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
 
+use super::update::check_groups;
 use super::{FitOptions, Run};
 use crate::device::constant_beside;
 use crate::graph::{Graph, ValueKind};
@@ -60,6 +61,7 @@ impl Run<'_> {
             }
             other => other,
         })?;
+        check_groups(&spec.stage, "teacher.stage", &network)?;
         run.restore_once(&mut network)?;
         run.run_phase(&mut network, &spec.stage, None, stop, observer)?;
         let pairs = pairs(student, &network.graph);

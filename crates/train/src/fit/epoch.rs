@@ -10,16 +10,15 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::distill::Teacher;
+use super::update::update_of;
 use super::{Run, target};
 use crate::device::to_host;
 use crate::encode::{Augment, Target};
 use crate::loss::{loss, n_correct};
 use crate::network::{Flips, Network, Role};
 use crate::ops::{flex_tensor, scheduled, values};
-use crate::optim::Update;
 use crate::outcome::{EpochRecord, Event, FitError};
-use crate::recipe::optimizer::{Match, OptimizerSpec};
-use crate::recipe::{Stage, StageKind};
+use crate::recipe::Stage;
 use crate::simd::hash32;
 
 impl Run<'_> {
@@ -185,15 +184,10 @@ impl Run<'_> {
         drop((gradients, loss));
         let stats = forward.stats;
         self.position.step += 1;
-        let latent_clip = if stage.latent_clip > 0.0 {
-            stage.latent_clip
-        } else {
-            f32::INFINITY
-        };
         if loss_value.is_finite() {
             let step = self.position.step;
             let update = |network: &Network, node: usize, role: Role| {
-                update_of(stage, network, node, role, lr, step, latent_clip)
+                update_of(stage, network, (node, role), lr, step)
             };
             sums.count(network.step(grads, &stats, update, seed));
         }
@@ -245,43 +239,5 @@ pub(super) fn augment_of(stage: &Stage, seed: u32) -> Augment {
         flip: stage.augment_flip,
         cutout: stage.augment_cutout,
         seed,
-    }
-}
-
-/// The numbers of one step for the parameter of a node and role.
-fn update_of(
-    stage: &Stage,
-    network: &Network,
-    node: usize,
-    role: Role,
-    lr: f32,
-    step: u32,
-    latent_clip: f32,
-) -> Update {
-    let is_weight = matches!(role, Role::Weight | Role::FormBias);
-    let is_binary = is_weight && network.is_binary(node);
-    let kind = match (is_weight, is_binary) {
-        (false, _) => Match::Vectors,
-        (true, true) => Match::BinaryWeights,
-        (true, false) => Match::RealWeights,
-    };
-    let group = stage.groups.iter().find(|group| group.matches == kind);
-    let spec: &OptimizerSpec = group
-        .and_then(|group| group.optimizer.as_ref())
-        .unwrap_or(&stage.optimizer);
-    // The real copies of binary weights have no scale that decay could act on, unless a method gives them one.
-    let decays = role == Role::Weight && (!is_binary || group.is_some());
-    let clips = is_weight && (is_binary || stage.kind == StageKind::Compress);
-    Update {
-        rule: spec.rule(),
-        lr: lr * group.map_or(1.0, |group| group.lr_factor),
-        decay: if decays { spec.weight_decay } else { 0.0 },
-        step,
-        latent_clip: if clips { latent_clip } else { f32::INFINITY },
-        clip_share: if role == Role::Weight {
-            spec.clip_share
-        } else {
-            0.0
-        },
     }
 }

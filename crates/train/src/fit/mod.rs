@@ -26,6 +26,7 @@ pub use crate::outcome::{EpochRecord, Event, FitError, Outcome, TestReport, tall
 use crate::recipe::{Norm, Recipe, RecipeError, Stage, StageKind};
 use crate::simd::hash32;
 use distill::Teacher;
+use update::check_groups;
 
 /// Examples evaluated at a time.
 const EVAL_BATCH: usize = 512;
@@ -83,6 +84,7 @@ fn keep_freed_pages() {
 mod device_tests;
 mod distill;
 mod epoch;
+mod update;
 
 /// A run in progress.
 struct Run<'a> {
@@ -309,10 +311,30 @@ impl<'a> Run<'a> {
         let Some(stage) = self.recipe.stages.last() else {
             return Ok(());
         };
-        if let Some(twin) = &self.recipe.twin {
-            self.graph(twin.kind)?;
+        let is_image = matches!(self.data.train.features, Features::U8(_))
+            && matches!(self.data.shape.len(), 2 | 3);
+        let teacher = self.recipe.teacher.as_ref().map(|teacher| &teacher.stage);
+        let mut all = self
+            .recipe
+            .stages
+            .iter()
+            .chain(&self.recipe.twin)
+            .chain(teacher);
+        if !is_image && all.any(|stage| !epoch::augment_of(stage, 0).is_none()) {
+            return Err(FitError::Mismatch {
+                data: self.data.name.clone(),
+                problem: "its examples are no images, which the recipe's augment_ keys are for; leave them out"
+                    .to_string(),
+            });
         }
-        let network = self.enter(stage, None)?;
+        if let Some(twin) = &self.recipe.twin {
+            check_groups(twin, "twin", &self.enter(twin, None)?)?;
+        }
+        let mut network = self.enter(stage, None)?;
+        for (i, stage) in self.recipe.stages.iter().enumerate() {
+            network.enter(Mode::of(stage));
+            check_groups(stage, &format!("stage[{i}]"), &network)?;
+        }
         let net = export(&network, self.recipe, self.feeder.encoder(), self.data);
         onebit_model::check_net(&net)
             .map_err(|errors| FitError::Mismatch {

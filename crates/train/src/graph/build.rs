@@ -1,5 +1,6 @@
 //! From a recipe's layers to a graph, with every shape checked.
 
+use super::joins::Around;
 use super::*;
 use crate::binarize::takes_scale;
 use crate::recipe::layers::{
@@ -349,7 +350,7 @@ impl Builder {
         );
         x = self.after_product(&name, x, spec.bias, spec.gradient_bits)?;
         let norm = spec.norm.or(self.defaults.norm).unwrap_or(NormName::None);
-        x = self.norm(&format!("{name}.norm"), x, norm, None)?;
+        x = self.norm(&format!("{name}.norm"), x, norm, spec.groups_of_norm)?;
         let unit = if spec.units.is_none() && spec.unit.is_none() {
             Some(UnitName::None)
         } else {
@@ -412,6 +413,13 @@ impl Builder {
         }
         if !spec.clip.is_none_or(|clip| clip.is_finite() && clip > 0.0) {
             return self.fail("has an input.clip that is no positive number");
+        }
+        let is_sign = matches!(spec.form, ActivationName::Sign | ActivationName::Rsign);
+        if spec.estimator.is_some() && !is_sign {
+            return self.fail("has an input.estimator, which is for \"sign\" and \"rsign\"");
+        }
+        if spec.clip.is_some() && !is_sign && spec.form != ActivationName::Heaviside {
+            return self.fail("has an input.clip, which this form does not take");
         }
         Ok(())
     }
@@ -499,6 +507,7 @@ impl Builder {
         };
         let weights = self.weights(&spec.weights);
         self.check_weights(&weights)?;
+        let standardise = weights.standardise;
         let product = Product {
             shape,
             weights,
@@ -533,10 +542,20 @@ impl Builder {
             x = self.window_pool(&format!("{name}.pool"), x, square(size, size, 0), true)?;
         }
         let norm = spec.norm.or(self.defaults.norm).unwrap_or(NormName::None);
-        x = self.norm(&format!("{name}.norm"), x, norm, None)?;
-        let shortcut = spec.shortcut.or(self.defaults.shortcut);
-        if let Some(shortcut) = shortcut.filter(|&s| s != ShortcutName::None) {
-            x = self.add_shortcut(&name, x, before, shortcut)?;
+        x = self.norm(&format!("{name}.norm"), x, norm, spec.groups_of_norm)?;
+        let from_kind = self.graph.kind(before);
+        let is_code = matches!(from_kind, ValueKind::Levels { .. });
+        // A first layer reads codes: there is nothing real to add, so the default shortcut leaves it out.
+        let default = self.defaults.shortcut.filter(|_| !is_code);
+        let shortcut = spec.shortcut.or(default).unwrap_or(ShortcutName::None);
+        if shortcut != ShortcutName::None {
+            let around = Around {
+                shortcut,
+                norm,
+                groups: spec.groups_of_norm,
+                standardise,
+            };
+            x = self.add_shortcut(&name, x, before, around)?;
         }
         Ok(self.unit(&name, x, spec.unit))
     }

@@ -3,7 +3,17 @@
 use super::build::{Builder, Built, square};
 use super::*;
 use crate::recipe::MAX_WIDTH;
-use crate::recipe::layers::{PoolSpec, ShortcutName, WeightName};
+use crate::recipe::layers::{PoolSpec, ShortcutName, StandardiseName, WeightName, WeightSpec};
+
+/// What goes around a layer, and what a convolution in it takes from the layer.
+#[derive(Clone, Copy)]
+pub(super) struct Around {
+    pub shortcut: ShortcutName,
+    pub norm: NormName,
+    /// Groups of a group norm.
+    pub groups: Option<usize>,
+    pub standardise: StandardiseName,
+}
 
 impl Builder {
     /// `x` plus what the layer read, brought to the same shape.
@@ -12,15 +22,11 @@ impl Builder {
         name: &str,
         x: usize,
         before: usize,
-        shortcut: ShortcutName,
+        around: Around,
     ) -> Built {
         let (from, to) = (self.graph.extent(before), self.graph.extent(x));
         if self.graph.kind(before) != ValueKind::Real {
-            // The first layer reads codes: there is nothing real to add.
-            return match self.graph.kind(before) {
-                ValueKind::Levels { .. } => Ok(x),
-                _ => self.fail("has a shortcut, but its input is bits, not real"),
-            };
+            return self.fail("has a shortcut, but its input is codes, not real numbers");
         }
         let mut short = before;
         if from.positions() != to.positions() {
@@ -39,7 +45,7 @@ impl Builder {
             short = self.window_pool(&format!("{name}.short.pool"), short, window, false)?;
         }
         if from.channels != to.channels {
-            short = match shortcut {
+            short = match around.shortcut {
                 ShortcutName::Duplicate if to.channels % from.channels == 0 => {
                     let op = NodeOp::Repeat {
                         times: to.channels / from.channels,
@@ -52,7 +58,7 @@ impl Builder {
                         ValueKind::Real,
                     )
                 }
-                ShortcutName::Conv => self.short_conv(name, short, to),
+                ShortcutName::Conv => self.short_conv(name, short, to, around)?,
                 _ => {
                     return self.fail(format!(
                         "has a shortcut from {from} to {to}: the channels are no multiple; use shortcut = \"conv\""
@@ -69,8 +75,12 @@ impl Builder {
         ))
     }
 
-    fn short_conv(&mut self, name: &str, short: usize, to: Extent) -> usize {
+    fn short_conv(&mut self, name: &str, short: usize, to: Extent, around: Around) -> Built {
         let from = self.graph.extent(short);
+        let standardise = match (around.norm, around.standardise) {
+            (NormName::None, StandardiseName::Scaled) => StandardiseName::Scaled,
+            _ => StandardiseName::None,
+        };
         let product = Product {
             shape: ProductShape::Conv {
                 from,
@@ -79,26 +89,18 @@ impl Builder {
                 groups: 1,
                 pad: 0,
             },
-            weights: WeightName::Real.into(),
+            weights: WeightSpec {
+                standardise,
+                ..WeightName::Real.into()
+            },
             follows_stage: false,
             bias: false,
             dropped: Dropped::Never,
         };
+        let name = format!("{name}.short");
         let op = NodeOp::Product(product);
-        let x = self.push(
-            format!("{name}.short"),
-            op,
-            vec![short],
-            to,
-            ValueKind::Real,
-        );
-        self.push(
-            format!("{name}.short.norm"),
-            NodeOp::BatchNorm { is_integer: false },
-            vec![x],
-            to,
-            ValueKind::Real,
-        )
+        let x = self.push(name.clone(), op, vec![short], to, ValueKind::Real);
+        self.norm(&format!("{name}.norm"), x, around.norm, around.groups)
     }
 
     pub(super) fn pool(&mut self, spec: &PoolSpec, x: usize, is_max: bool) -> Built {

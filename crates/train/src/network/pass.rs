@@ -172,6 +172,7 @@ impl<'a> Pass<'a> {
                 let map = ops::scale_map(&host, from, node.extent, window);
                 ops::multiply_rows(first, map)
             }
+            NodeOp::QuantiseGradient { .. } if !mode.encodes() => first,
             NodeOp::QuantiseGradient { bits } => {
                 let seed = hash32(self.seed ^ 0x5bd1_e995, idx as u32);
                 ops::quantise_gradient(first, *bits, node.extent.positions(), seed)

@@ -239,10 +239,26 @@ fn schedules_start_and_end_where_they_say() {
         ends(EstimatorName::Reste),
         (Estimator::Reste { o: 1.0 }, Estimator::Reste { o: 3.0 })
     );
-    assert_eq!(
-        ends(EstimatorName::Clipped).0,
-        Estimator::Clipped { clip: 1.5 }
-    );
+    // On the way: EDE's t grows by the same factor each step, ReSTE's o by the same addend.
+    let half = |name| scheduled(name, 1.5, 0.5);
+    let Estimator::Ede { t } = half(EstimatorName::Ede) else {
+        panic!("another estimator");
+    };
+    assert!((t - 0.1).abs() < 1e-6, "{t}");
+    let Estimator::Progressive { tau } = half(EstimatorName::Progressive) else {
+        panic!("another estimator");
+    };
+    assert!((tau - (1.0 - 1.0 / 1024.0)).abs() < 1e-7, "{tau}");
+    assert_eq!(half(EstimatorName::Reste), Estimator::Reste { o: 2.0 });
+    for (name, estimator) in [
+        (EstimatorName::Clipped, Estimator::Clipped { clip: 1.5 }),
+        (EstimatorName::Identity, Estimator::Identity),
+        (EstimatorName::Tanh, Estimator::Tanh),
+        (EstimatorName::ApproxSign, Estimator::ApproxSign),
+        (EstimatorName::SwishSign, Estimator::SwishSign { beta: 5.0 }),
+    ] {
+        assert_eq!(ends(name), (estimator, estimator));
+    }
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn dense_products_equal_the_matrix_product_for_every_operand() {
 /// Height, width, channels, rows, kernel, stride, dilation, pads, groups, pad value.
 type ConvCase = ([usize; 4], [usize; 2], usize, usize, [usize; 4], usize, i32);
 
-const CONVS: [ConvCase; 7] = [
+const CONVS: [ConvCase; 9] = [
     ([6, 5, 3, 7], [3, 3], 1, 1, [0; 4], 1, 0),
     ([8, 8, 16, 16], [3, 3], 1, 1, [1; 4], 1, 1),
     ([9, 7, 33, 10], [3, 2], 2, 1, [1, 0, 1, 1], 1, -1),
@@ -150,6 +150,8 @@ const CONVS: [ConvCase; 7] = [
     ([7, 9, 12, 8], [3, 3], 1, 2, [2; 4], 4, 1),
     ([6, 6, 10, 10], [3, 3], 1, 1, [1; 4], 10, -1),
     ([9, 6, 5, 5], [3, 3], 2, 1, [1; 4], 5, 1),
+    ([7, 8, 6, 9], [3, 3], 1, 1, [1, 0, 2, 1], 1, 0),
+    ([8, 6, 7, 7], [3, 3], 1, 1, [1; 4], 7, 0),
 ];
 
 fn conv_shape(case: &ConvCase) -> ProductShape {
@@ -242,12 +244,20 @@ fn sums_in_order_are_the_naive_loop() {
 
 #[test]
 fn pools_equal_burns() {
-    for (size, stride, pad) in [(2, 2, 0), (3, 2, 1), (3, 1, 0), (2, 1, 1)] {
+    for (size, stride, pads) in [
+        (2, 2, [0; 4]),
+        (3, 2, [1; 4]),
+        (3, 1, [0; 4]),
+        (2, 1, [1; 4]),
+        // As a shortcut pools an odd size.
+        (2, 2, [0, 0, 1, 0]),
+        (3, 2, [1, 0, 0, 2]),
+    ] {
         let window = Window {
             kernel: [size; 2],
             stride: [stride; 2],
             dilation: [1, 1],
-            pads: [pad; 4],
+            pads,
         };
         let from = Extent {
             height: 9,
@@ -317,6 +327,95 @@ fn a_gradient_of_k_bits_has_that_many_values_and_the_right_mean() {
             let off = s / f64::from(n_draws) - f64::from(*g);
             assert!(off.abs() < 6.0 * step / f64::from(n_draws).sqrt(), "{off}");
         }
+    }
+}
+
+#[test]
+fn rounded_gradients_go_back_and_each_example_has_its_own_range() {
+    let (positions, cols) = (6, 5);
+    let x = random(31, 3 * positions, cols, |v| v);
+    let y = quantise_gradient(x.clone(), 2, positions, 9);
+    assert_eq!(host(y.clone()), host(x.clone()));
+    // Gradients of the second example are ten times, of the third a hundred times those of the first.
+    let g: Vec<f32> = (0..3 * positions * cols)
+        .map(|i| {
+            let scale = [0.1f32, 1.0, 10.0][i / (positions * cols)];
+            scale * (hash32(32, i as u32) as f32 / 2f32.powi(31) - 1.0)
+        })
+        .collect();
+    let device = y.device();
+    let factors = TensorData::new(g.clone(), [3 * positions, cols]);
+    let grads = (y * Tensor::<2>::from_data(factors, &device))
+        .sum()
+        .backward();
+    let found = host(x.grad(&grads).expect("takes part"));
+    let examples = found
+        .chunks_exact(positions * cols)
+        .zip(g.chunks_exact(positions * cols));
+    for (found, g) in examples {
+        let most = g.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        // Two bits: -M, -M / 3, M / 3, M; noise of half a step either way rounds by less than a step.
+        let step = 2.0 * most / 3.0;
+        for (found, g) in found.iter().zip(g) {
+            let code = (found + most) / step;
+            assert!((code - code.round()).abs() < 1e-5 && (-0.1..3.1).contains(&code));
+            assert!((found - g).abs() <= step * 1.001, "{found} for {g}");
+        }
+        let mut levels: Vec<i32> = found
+            .iter()
+            .map(|v| ((v + most) / step).round() as i32)
+            .collect();
+        levels.sort_unstable();
+        levels.dedup();
+        assert!(levels.len() >= 3, "{levels:?}");
+    }
+}
+
+#[test]
+fn a_scale_map_is_the_mean_magnitude_under_each_window() {
+    let extent = |height, width, channels| Extent {
+        height,
+        width,
+        channels,
+    };
+    let (from, to) = (extent(5, 4, 3), extent(3, 2, 7));
+    let window = Window {
+        kernel: [3; 2],
+        stride: [2; 2],
+        dilation: [1; 2],
+        pads: [1; 4],
+    };
+    let x = host(random(41, 2 * from.positions(), from.channels, |v| v));
+    let map = units::scale_map(&x, from, to, &window);
+    assert_eq!(map.len(), 2 * to.positions());
+    for (at, found) in map.iter().enumerate() {
+        let (image, at) = (at / to.positions(), at % to.positions());
+        let (top, left) = (
+            2 * (at / to.width) as isize - 1,
+            2 * (at % to.width) as isize - 1,
+        );
+        let mut sum = 0.0;
+        for y in (top..top + 3).filter(|y| (0..5).contains(y)) {
+            for x_at in (left..left + 3).filter(|x| (0..4).contains(x)) {
+                let px = image * 20 + y as usize * 4 + x_at as usize;
+                sum += x[px * 3..][..3].iter().map(|v| v.abs()).sum::<f32>();
+            }
+        }
+        assert!((found - sum / 27.0).abs() < 1e-6, "{found} {sum}");
+    }
+    // Each position's sums are multiplied by its K, and so are their gradients.
+    let sums = random(42, 2 * to.positions(), to.channels, |v| v);
+    let y = units::multiply_rows(sums.clone(), map.clone());
+    let k = |i: usize| map[i / to.channels];
+    for (i, (y, sum)) in host(y.clone()).iter().zip(host(sums.clone())).enumerate() {
+        assert!((y - sum * k(i)).abs() < 1e-6);
+    }
+    let ones = y.sum().backward();
+    for (i, g) in host(sums.grad(&ones).expect("takes part"))
+        .iter()
+        .enumerate()
+    {
+        assert!((g - k(i)).abs() < 1e-6);
     }
 }
 

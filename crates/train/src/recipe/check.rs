@@ -2,7 +2,8 @@
 
 use super::optimizer::RuleName;
 use super::{
-    BitValues, DistillSpec, Input, MAX_LAYERS, MAX_WIDTH, Model, RecipeError, Schedule, Stage, bad,
+    BitValues, DistillSpec, Input, Loss, MAX_LAYERS, MAX_WIDTH, Model, RecipeError, Schedule,
+    Stage, bad,
 };
 
 impl Model {
@@ -153,6 +154,12 @@ impl Stage {
                     format!("is {value}, must be at least 0 and below 1"),
                 );
             }
+        }
+        if self.label_smoothing > 0.0 && self.loss != Loss::CrossEntropy {
+            return bad(
+                key("label_smoothing"),
+                "is for loss = \"cross-entropy\", whose target is a share of each class",
+            );
         }
         if let Some(distill) = &self.distill {
             distill.check(&key("distill"))?;

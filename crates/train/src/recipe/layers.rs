@@ -19,7 +19,7 @@ pub enum LayerSpec {
     /// A convolution with what belongs to it, in this order: input quantiser, convolution, pool, norm,
     /// shortcut, unit.
     Conv(ConvSpec),
-    /// A fully connected layer: input quantiser, product, norm, shortcut, unit.
+    /// A fully connected layer: input quantiser, product, norm, unit.
     Dense(DenseSpec),
     /// A depthwise convolution followed by a 1x1 convolution, each with norm and shortcut (MobileNet).
     Separable(ConvSpec),
@@ -147,6 +147,9 @@ pub struct ConvSpec {
     /// Norm after the product.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub norm: Option<NormName>,
+    /// Groups of a group norm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups_of_norm: Option<usize>,
     /// Unit at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<UnitName>,
@@ -191,6 +194,9 @@ pub struct DenseSpec {
     /// Norm after the product.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub norm: Option<NormName>,
+    /// Groups of a group norm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups_of_norm: Option<usize>,
     /// Unit at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<UnitName>,
@@ -259,7 +265,7 @@ pub enum ShortcutName {
     /// repeated (ReActNet's duplicate and concatenate).
     Duplicate,
     /// The layer's real input; where stride or channels change, average pooled and through a real 1x1
-    /// convolution with norm (Bi-Real-Net).
+    /// convolution with the layer's norm (Bi-Real-Net); without one its weights are standardised as the layer's are.
     Conv,
 }
 
@@ -323,6 +329,8 @@ pub enum ScaleName {
     None,
     /// The mean magnitude of the channel, with the exact gradient (BWN, XNOR-Net; Rastegari et al. 2016).
     Mean,
+    /// The mean magnitude, with the gradient that XNOR-Net's paper gives, `1 / n` more than of a constant.
+    MeanSimple,
     /// The mean magnitude, taken as a constant in the gradient (Bi-Real-Net).
     MeanConstant,
     /// The mean magnitude of the whole layer (DoReFa with one bit).

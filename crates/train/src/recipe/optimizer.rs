@@ -34,7 +34,7 @@ pub struct OptimizerSpec {
     pub threshold: f32,
     /// Weight of a new gradient in `bop`'s mean.
     pub gamma: f32,
-    /// Weight decay of weights that are real in the stage.
+    /// Weight decay: a stage's of the weights that are real in it, a group's of its parameters.
     pub weight_decay: f32,
     /// Adaptive gradient clipping: a row's gradient is at most this share of its weights' norm; 0 is no limit
     /// (Brock et al. 2021).
@@ -63,9 +63,15 @@ pub struct GroupSpec {
     /// Which parameters.
     #[serde(rename = "match")]
     pub matches: Match,
+    /// The layers whose parameters these are, by name; all by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<String>,
     /// Factor on the stage's learning rate.
     #[serde(default = "one")]
     pub lr_factor: f32,
+    /// A further factor, of each layer's own.
+    #[serde(default, skip_serializing_if = "LrScale::is_none")]
+    pub lr_scale: LrScale,
     /// Their rule; the stage's by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub optimizer: Option<OptimizerSpec>,
@@ -81,6 +87,23 @@ pub enum Match {
     RealWeights,
     /// Gains, offsets, shifts, slopes, scales and biases.
     Vectors,
+}
+
+/// A factor on the learning rate of weights that follows from their number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LrScale {
+    /// 1.
+    #[default]
+    None,
+    /// `sqrt((fan_in + fan_out) / 1.5)` (BinaryConnect; Courbariaux et al. 2015).
+    Glorot,
+}
+
+impl LrScale {
+    fn is_none(&self) -> bool {
+        *self == LrScale::None
+    }
 }
 
 fn one() -> f32 {
@@ -138,6 +161,12 @@ impl GroupSpec {
     pub(super) fn check(&self, at: &str) -> Result<(), RecipeError> {
         if !(self.lr_factor.is_finite() && self.lr_factor >= 0.0) {
             return bad(format!("{at}.lr_factor"), "must be a number of at least 0");
+        }
+        if self.lr_scale != LrScale::None && self.matches == Match::Vectors {
+            return bad(
+                format!("{at}.lr_scale"),
+                "is for weights, which match = \"vectors\" leaves out",
+            );
         }
         match &self.optimizer {
             Some(optimizer)

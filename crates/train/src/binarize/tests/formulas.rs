@@ -100,7 +100,7 @@ pub fn naive_factors(
         WeightName::Dorefa => vec![vec![mean_magnitude(z); rows]],
         _ => vec![match spec.scale {
             ScaleName::None => vec![1.0; rows],
-            ScaleName::Mean | ScaleName::MeanConstant => by_row(&row_mean),
+            ScaleName::Mean | ScaleName::MeanSimple | ScaleName::MeanConstant => by_row(&row_mean),
             ScaleName::LayerMean => vec![kept(z, &codes[0]); rows],
             ScaleName::Learned => learned.to_vec(),
             ScaleName::PowerOfTwo => by_row(&|r, z| row_mean(r, z).log2().round().exp2()),
