@@ -83,10 +83,10 @@ fn a_groups_numbers_are_for_its_parameters() {
         [[stage.group]]\nmatch = \"vectors\"\nlayers = [\"conv2\"]\nlr_factor = 0.25\noptimizer = { rule = \"sgd\", weight_decay = 0.3 }\n\
         [[stage.group]]\nmatch = \"binary-weights\"\nlr_factor = 2.0\nlr_scale = \"glorot\"\n\
         [[stage.group]]\nmatch = \"vectors\"\nlr_factor = 4.0\n";
-    // Fan-in and fan-out: 2 x 2 taps of 2 of 4 channels against 6 rows; 8 x 8 positions of 6 channels against 10.
+    // Fan-in and fan-out: 2 x 2 taps of 2 of 4 channels against 6 rows; 7 x 7 positions of 6 channels against 10.
     let glorot = |name: &str| match name {
         "conv2" => ((8.0 + 24.0f32) / 1.5).sqrt(),
-        _ => ((384.0 + 10.0f32) / 1.5).sqrt(),
+        _ => ((294.0 + 10.0f32) / 1.5).sqrt(),
     };
     for (name, role, update) in updates(stage) {
         let is_weight = role == Role::Weight;
