@@ -8,6 +8,14 @@ use crate::finish::{Finished, Job, bits, size, stages, topology};
 use crate::statistics;
 use crate::table::{Align, Table, grouped, percent};
 
+/// What was changed while the run was stopped.
+fn changes(job: &Job<'_>) -> String {
+    match job.outcome.changes.is_empty() {
+        true => String::new(),
+        false => format!(" Resumed with changes: {}.", job.outcome.changes.join("; ")),
+    }
+}
+
 /// The card.
 pub fn markdown(job: &Job<'_>, finished: &Finished) -> String {
     let name = &job.recipe.name;
@@ -25,7 +33,7 @@ pub fn markdown(job: &Job<'_>, finished: &Finished) -> String {
             job.threads,
             if job.threads == 1 { "" } else { "s" },
             cpu().map_or(String::new(), |cpu| format!(" on {cpu}"))
-        ),
+        ) + &changes(job),
         stages(job).markdown().trim_end().to_string(),
         "## Layers".into(),
         statistics::table(&finished.layers)

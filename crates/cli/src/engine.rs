@@ -101,8 +101,10 @@ pub fn n_correct(classes: &[usize], labels: &[u16]) -> usize {
 
 /// Threads to use when asked for `n`, where 0 is all cores.
 pub fn n_threads(n: usize) -> usize {
+    // Far more threads than cores only wait for one another.
+    const MOST: usize = 1024;
     if n > 0 {
-        n
+        n.min(MOST)
     } else {
         thread::available_parallelism().map_or(1, NonZero::get)
     }

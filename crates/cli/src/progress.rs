@@ -90,6 +90,8 @@ impl Training {
             } => self.phase(*kind, *phase, *epochs, *steps),
             Event::Step { epoch, step, loss } => self.step(*epoch, *step, *loss),
             Event::Epoch(record) => self.epoch(record),
+            Event::Note(text) => note(text),
+            Event::Testing => {}
         }
     }
 

@@ -15,11 +15,20 @@ use crate::network::Network;
 use crate::optim::Param;
 use crate::outcome::EpochRecord;
 
+/// The header's key of the CRC-32 of all tensors, in the order of the network.
+const CRC: &str = "onebit.crc32";
+
 /// Where a run is, and how it got there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Position {
-    /// The recipe as TOML; a resumed run must have the same.
+    /// The recipe as TOML; a resumed run may only change what is still to come.
     pub recipe: String,
+    /// A checksum of the data that the run began with; 0 in files that have none.
+    #[serde(default)]
+    pub data: u32,
+    /// What was changed in the recipe on resuming, as sentences.
+    #[serde(default)]
+    pub changes: Vec<String>,
     /// Index of the present phase: a stage, or the number of stages for the twin.
     pub phase: usize,
     /// Epochs finished in this phase.
@@ -36,7 +45,7 @@ pub struct Position {
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The file system said no.
-    #[error("{}: {source}; free some space or choose another run folder with --out", path.display())]
+    #[error("{}: {source}; {}", path.display(), remedy(source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -51,6 +60,21 @@ pub enum CheckpointError {
         /// What is wrong.
         problem: String,
     },
+}
+
+/// What to do about an error of the file system.
+fn remedy(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            "free some space or choose another run folder with --out"
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            "choose a run folder that you may write to and read from with --out"
+        }
+        ErrorKind::NotFound => "start afresh without --resume",
+        _ => "choose another run folder with --out",
+    }
 }
 
 /// Writes `bytes` to a sibling file, then renames it over `path`.
@@ -100,7 +124,14 @@ pub fn save(
         (name.as_str(), view)
     });
     let json = serde_json::to_string(position).expect("a position is plain data");
-    let metadata = HashMap::from([("onebit.position".to_string(), json)]);
+    let mut hasher = crc32fast::Hasher::new();
+    tensors
+        .iter()
+        .for_each(|(_, _, bytes)| hasher.update(bytes));
+    let metadata = HashMap::from([
+        ("onebit.position".to_string(), json),
+        (CRC.to_string(), hasher.finalize().to_string()),
+    ]);
     let bytes = safetensors::serialize(views, Some(metadata)).expect("names are unique");
     write_whole(path, &bytes)
 }
@@ -152,6 +183,7 @@ fn parse_position(path: &Path, bytes: &[u8]) -> Result<Position, CheckpointError
 pub fn restore(path: &Path, network: &mut Network) -> Result<(), CheckpointError> {
     let bytes = read(path)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|e| broken(path, e.to_string()))?;
+    let mut hasher = crc32fast::Hasher::new();
     visit(network, |name, data, dims| {
         let view = file
             .tensor(&name)
@@ -166,11 +198,22 @@ pub fn restore(path: &Path, network: &mut Network) -> Result<(), CheckpointError
                 ),
             ));
         }
+        hasher.update(view.data());
         for (value, bytes) in data.iter_mut().zip(view.data().chunks_exact(4)) {
             *value = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
         }
         Ok(())
     })?;
+    let (_, metadata) =
+        SafeTensors::read_metadata(&bytes).map_err(|e| broken(path, e.to_string()))?;
+    let expected = metadata.metadata().as_ref().and_then(|m| m.get(CRC));
+    // Files of earlier versions have none.
+    if expected.is_some_and(|crc| *crc != hasher.finalize().to_string()) {
+        return Err(broken(
+            path,
+            "is damaged: its tensors do not have their checksum",
+        ));
+    }
     network.refresh(0);
     Ok(())
 }

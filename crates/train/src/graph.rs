@@ -10,6 +10,7 @@ use crate::recipe::{Norm, RecipeError};
 
 mod build;
 mod joins;
+mod limits;
 mod norms;
 
 pub use build::build;

@@ -64,6 +64,10 @@ pub enum Event<'a> {
     },
     /// An epoch is done and checkpointed.
     Epoch(&'a EpochRecord),
+    /// Something about the recipe that is allowed and worth knowing.
+    Note(&'a str),
+    /// Training is over and checkpointed; what follows reads the test split.
+    Testing,
 }
 
 /// Results on the full test split.
@@ -97,6 +101,8 @@ pub struct Outcome {
     pub twin: Option<TestReport>,
     /// Every epoch of every phase.
     pub history: Vec<EpochRecord>,
+    /// What was changed in the recipe when the run was resumed, as sentences.
+    pub changes: Vec<String>,
 }
 
 /// Why a run ended early.
@@ -116,25 +122,31 @@ pub enum FitError {
     /// A file could not be written or read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The loss was not a number any more.
-    #[error("the loss is {loss} in epoch {epoch}, step {step}; the last good checkpoint is {}; lower `lr` and resume", checkpoint.display())]
+    /// The loss was not a number any more, or the weights no longer make a Net.
+    #[error(
+        "{problem} in epoch {epoch}, step {step}; {}",
+        way_on(checkpoint, "lower `lr` and go on with --resume", "lower `lr`")
+    )]
     Diverged {
-        /// The loss.
-        loss: f32,
+        /// What was found.
+        problem: String,
         /// Epoch within the phase.
         epoch: usize,
         /// Step within the epoch.
         step: usize,
-        /// Where to resume from.
-        checkpoint: PathBuf,
+        /// Where to resume from, if there is a checkpoint.
+        checkpoint: Option<PathBuf>,
     },
     /// The caller asked to stop.
-    #[error("stopped in epoch {epoch}; the last checkpoint is {}; go on with --resume", checkpoint.display())]
+    #[error(
+        "stopped in epoch {epoch}; {}",
+        way_on(checkpoint, "go on with --resume", "start again")
+    )]
     Stopped {
         /// Epoch within the phase.
         epoch: usize,
-        /// Where to resume from.
-        checkpoint: PathBuf,
+        /// Where to resume from, if there is a checkpoint.
+        checkpoint: Option<PathBuf>,
     },
     /// The device is not there.
     #[error(transparent)]
@@ -142,6 +154,14 @@ pub enum FitError {
     /// The thread pool could not be made.
     #[error("cannot start training threads: {0}")]
     Threads(String),
+}
+
+/// The last good checkpoint and what to do with it, or without one.
+fn way_on(checkpoint: &Option<PathBuf>, with: &str, without: &str) -> String {
+    match checkpoint {
+        Some(path) => format!("the last good checkpoint is {}; {with}", path.display()),
+        None => format!("there is no checkpoint yet; {without}"),
+    }
 }
 
 /// Counts answers against labels.

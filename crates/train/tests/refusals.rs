@@ -111,6 +111,51 @@ const MISFITS: &[BadCase<'_>] = &[
         &["layer[1]", "positions"],
     ),
     (
+        "channels = 8",
+        "channels = 8\npad = 30000",
+        &["layer[1]", "positions", "in all"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\nkernel = 256",
+        &["layer[1]", "256 by 256", "[8, 8, 4]"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\npool = 0",
+        &["layer[1]", "pool = 0"],
+    ),
+    (
+        "channels = 8",
+        "channels = 65536\n[[layer]]\nkind = \"conv\"\nchannels = 65536",
+        &["layer[2]", "[65536, 589824]", "weights in all"],
+    ),
+    (
+        "kind = \"dense\"",
+        "kind = \"dense\"\nunits = 65536\nrepeat = 3",
+        &["layer[2]", "[65536, 65536]", "weights in all"],
+    ),
+    (
+        "kind = \"dense\"",
+        "kind = \"dense\"\n[[layer]]\nkind = \"conv\"\nchannels = 3",
+        &["layer[3]", "image", "dense layer"],
+    ),
+    (
+        "kind = \"dense\"",
+        "kind = \"global-avg-pool\"\n[[layer]]\nkind = \"global-avg-pool\"",
+        &["layer[3]", "image", "[1, 1, 8]"],
+    ),
+    (
+        "encoding = \"sign\"\nat = 128",
+        "encoding = \"thermometer\"\ncuts = [80, 160]",
+        &["layer[0]", "image", "channel-thermometer"],
+    ),
+    (
+        "[[layer]]\nkind = \"conv\"\nchannels = 8",
+        "[[layer]]\nkind = \"block\"\nrepeat = 4096\nlayers = [{ kind = \"block\", repeat = 4096, layers = [{ kind = \"norm\", norm = \"none\" }] }]\n[[layer]]\nkind = \"conv\"\nchannels = 8",
+        &["layer[1].layers", "repeated blocks"],
+    ),
+    (
         "kind = \"dense\"",
         "kind = \"avg-pool\"\nsize = 70000\npad = 69999\nstride = 1",
         &["layer[2]", "positions"],
@@ -206,7 +251,7 @@ const NOT_LOWERABLE: &[BadCase<'_>] = &[
     (
         "encoding = \"sign\"\nat = 128",
         "encoding = \"thermometer\"\ncuts = [9]",
-        &["layer", "conv1"],
+        &["layer[0]", "image"],
     ),
     (
         "kind = \"bitwise\"",
@@ -388,6 +433,26 @@ const OUT_OF_RANGE: &[BadCase<'_>] = &[
     ),
     (
         "lr = 0.01",
+        "lr = 0.01\nschedule = \"step\"",
+        &["stage[0].steps", "is missing"],
+    ),
+    (
+        "lr = 0.01",
+        "lr = 0.01\nsteps = [1]",
+        &["stage[0].steps", "schedule = \"step\""],
+    ),
+    (
+        "lr = 0.01",
+        "lr = 0.01\noptimizer = { momentum = 0.5 }",
+        &["stage[0].optimizer.momentum", "sgd"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\nweights = \"ternary\"",
+        &["layer[1]", "weights.sparsity", "weights.fan_in"],
+    ),
+    (
+        "lr = 0.01",
         "lr = 0.01\nstep_factor = 0.0",
         &["stage[0].step_factor"],
     ),
@@ -422,7 +487,7 @@ fn bop_is_refused_for_weights_that_are_more_than_signs() {
         )
     };
     for weights in [
-        "\"ternary\"",
+        "{ form = \"ternary\", sparsity = 0.3 }",
         "\"twn\"",
         "\"adabin\"",
         "{ form = \"dorefa\", bits = 2 }",
@@ -452,6 +517,29 @@ fn bop_is_refused_for_weights_that_are_more_than_signs() {
     run_and_count(&recipe, &images([8, 8, 3], 2), dir.path())
         .0
         .unwrap();
+}
+
+#[test]
+fn networks_of_the_short_form_are_bounded_and_have_no_defaults() {
+    let text = "name = \"g\"\ndata = \"x\"\nvalidation = 8\n[input]\nencoding = \"sign\"\nat = 128\n[model]\nhidden = [8]\nnorm = \"batch\"\n\
+        [[stage]]\nkind = \"bitwise\"\nepochs = 1\nbatch = 8\nlr = 0.01\n";
+    assert_names(
+        &text.replace("[8]", "[65536, 65536]"),
+        &["model.hidden[1]", "[65536, 65536]"],
+    );
+    assert_names(
+        &text.replace("[[stage]]", "[defaults]\nweights = \"twn\"\n[[stage]]"),
+        &["defaults", "[[layer]]"],
+    );
+    let one_class = onebit_data::Dataset {
+        n_classes: 1,
+        ..images([8, 8, 3], 2)
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = Recipe::parse(text).unwrap();
+    let (result, _) = run_and_count(&recipe, &one_class, dir.path());
+    let message = result.map(|o| o.test).unwrap_err().to_string();
+    assert!(message.contains("one class"), "{message}");
 }
 
 #[test]

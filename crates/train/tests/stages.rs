@@ -65,7 +65,7 @@ fn stopped_and_resumed(recipe: &Recipe, data: &Dataset) -> (Outcome, usize) {
                         stop.store(true, Ordering::Relaxed);
                     }
                 }
-                Event::Epoch(_) => {}
+                _ => {}
             },
         );
         match result {

@@ -8,7 +8,7 @@ use onebit_model::Evaluator;
 use onebit_run::bench::{BenchOptions, bench};
 use onebit_run::{Plan, PlanOptions};
 use onebit_train::device::DeviceName;
-use onebit_train::fit::{FitError, FitOptions, Outcome, TestReport, fit};
+use onebit_train::fit::{Event, FitError, FitOptions, Outcome, TestReport, fit};
 use onebit_train::recipe::Recipe;
 
 use crate::draw::{Picture, image_shape, n_beside, row};
@@ -18,7 +18,7 @@ use crate::examples::{Examples, from_split};
 use crate::finish::{self, Finished, Job};
 use crate::output::say;
 use crate::progress::{Detail, Training};
-use crate::signals::stop_flag;
+use crate::signals::Signals;
 use crate::table::{Align, Table, grouped, percent, with_prefix};
 
 /// What is trained.
@@ -122,7 +122,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn train(args: &Args, recipe: &Recipe, data: &Dataset, threads: usize) -> Result<Outcome, Failure> {
-    let stop = stop_flag()?;
+    let signals = Signals::listen()?;
     let options = FitOptions {
         run_dir: args.out.clone(),
         resume: false,
@@ -130,8 +130,11 @@ fn train(args: &Args, recipe: &Recipe, data: &Dataset, threads: usize) -> Result
         device: DeviceName::Cpu,
     };
     let mut training = Training::new(recipe, Detail::Stages);
-    let fitted = fit(recipe, data, &options, &stop, &mut |event| {
-        training.event(&event)
+    let fitted = fit(recipe, data, &options, &signals.stop, &mut |event| {
+        training.event(&event);
+        if let Event::Testing = event {
+            signals.end_at_once();
+        }
     });
     training.finish();
     fitted.map_err(|error| match error {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use onebit_train::device::DeviceName;
-use onebit_train::fit::{FitError, FitOptions, Outcome, fit};
+use onebit_train::fit::{Event, FitError, FitOptions, Outcome, fit};
 use onebit_train::recipe::Recipe;
 use onebit_train::recipe::overrides::parse_with;
 
@@ -13,7 +13,7 @@ use crate::files::remedy;
 use crate::finish::{self, Job};
 use crate::output::{note, say};
 use crate::progress::{Detail, Training};
-use crate::signals::stop_flag;
+use crate::signals::Signals;
 use crate::table::percent;
 
 /// Train a network from a recipe, lower it and prove the result
@@ -82,7 +82,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     opened.notes.iter().for_each(note);
     let data = opened.dataset;
     let threads = n_threads(args.threads);
-    let stop = stop_flag()?;
+    let signals = Signals::listen()?;
     let mut training = Training::new(&recipe, Detail::Epochs);
     let options = FitOptions {
         run_dir: dir.clone(),
@@ -90,11 +90,21 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         threads,
         device: args.device.device(),
     };
-    let fitted = fit(&recipe, &data, &options, &stop, &mut |event| {
-        training.event(&event)
+    let mut old = args.overwrite.then(|| results_of(&dir, &recipe.name));
+    let fitted = fit(&recipe, &data, &options, &signals.stop, &mut |event| {
+        training.event(&event);
+        match event {
+            // The recipe is accepted and the old run's checkpoint is gone: its results go too.
+            Event::Phase { .. } => old.take().into_iter().flatten().for_each(|path| {
+                let _ = std::fs::remove_file(path);
+            }),
+            Event::Testing => signals.end_at_once(),
+            _ => {}
+        }
     });
     training.finish();
     let outcome = fitted.map_err(|error| explain(error, args, &dir))?;
+    outcome.changes.iter().for_each(note);
     let job = Job {
         recipe: &recipe,
         recipe_text: &text,
@@ -185,13 +195,23 @@ fn check_folder(args: &Args, dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What a finished run leaves in its folder.
+fn results_of(dir: &Path, name: &str) -> Vec<PathBuf> {
+    let named = ["bnn", "net", "md", "toml"].map(|kind| format!("{name}.{kind}"));
+    let others = ["curves.svg", "confusion.svg", "report.html"].map(str::to_string);
+    named
+        .iter()
+        .chain(&others)
+        .map(|file| dir.join(file))
+        .collect()
+}
+
 fn explain(error: FitError, args: &Args, dir: &Path) -> Failure {
     match error {
         FitError::Stopped { epoch, checkpoint } => {
-            let kept = if checkpoint.is_file() {
-                format!("{} is intact", checkpoint.display())
-            } else {
-                "there is no checkpoint yet".into()
+            let kept = match checkpoint {
+                Some(path) => format!("{} is intact", path.display()),
+                None => "there is no checkpoint yet".into(),
             };
             let command = train_command(args, dir) + " --resume";
             Failure::Interrupted(format!(

@@ -79,7 +79,7 @@ pub(super) fn forward<'a>(
         let mean = sums.iter().map(|s| f64::from(*s)).sum::<f64>() / latent.len() as f64;
         limit = -mean as f32 * (2.0 - 2.0 * recu_tau(progress)).ln();
         edit_rows(&mut values, cols, |_, row| {
-            row.iter_mut().for_each(|v| *v = v.clamp(-limit, limit));
+            row.iter_mut().for_each(|v| *v = v.min(limit).max(-limit));
         });
     }
     Standard {

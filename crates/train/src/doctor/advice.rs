@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{ActivationFacts, CurveFacts, Place, WeightFacts};
 use crate::recipe::layers::NormName;
-use crate::recipe::{EstimatorName, Norm, Recipe, Stage};
+use crate::recipe::{EstimatorName, Loss, Norm, Recipe, Stage, StageKind};
 
 /// More starved weights in a layer than this share are a finding.
 pub const STARVED: f64 = 0.5;
@@ -100,11 +100,11 @@ pub fn findings(
     found.extend(low_entropy(activations, recipe));
     found.extend(blocked(activations, recipe, &at));
     if let Some(curve) = curve {
-        found.extend(overfitting(curve, &at));
+        found.extend(overfitting(curve, recipe, stage, &at));
         if place.is_finished() {
             found.extend(still_falling(curve, &at));
             found.extend(unsettled(curve, stage, &at));
-            found.extend(best_early(curve, stage, &at));
+            found.extend(best_early(curve, recipe, stage, &at));
         }
     }
     found
@@ -361,14 +361,30 @@ fn of_run(problem: Problem, seen: String, advice: String) -> Option<Finding> {
     })
 }
 
-fn overfitting(curve: &CurveFacts, at: &str) -> Option<Finding> {
+/// The keys that hold a network back from learning its examples by heart, of those that its recipe takes.
+fn regularisers(recipe: &Recipe, stage: &Stage, at: &str) -> String {
+    let dropout = recipe
+        .model
+        .is_some()
+        .then(|| format!("`{at}.dropout_hidden`"));
+    let smoothing = stage.loss == Loss::CrossEntropy;
+    let smoothing = smoothing.then(|| format!("`{at}.label_smoothing`"));
+    let keys: Vec<String> = dropout.into_iter().chain(smoothing).collect();
+    match keys.is_empty() {
+        true => "`validation` to see it earlier".into(),
+        false => keys.join(" or "),
+    }
+}
+
+fn overfitting(curve: &CurveFacts, recipe: &Recipe, stage: &Stage, at: &str) -> Option<Finding> {
+    let raise = regularisers(recipe, stage, at);
     let gap = curve.gap.filter(|gap| *gap > GAP)?;
     let points = 100.0 * gap;
     of_run(
         Problem::Overfitting,
         format!("Training accuracy is {points:.1} points above validation accuracy."),
         format!(
-            "Set `{at}.augment_shift` or `{at}.augment_flip` for images, raise `{at}.dropout_hidden` or `{at}.label_smoothing`, or make layers narrower."
+            "Set `{at}.augment_shift` or `{at}.augment_flip` for images, raise {raise}, or make layers narrower."
         ),
     )
 }
@@ -390,6 +406,10 @@ fn still_falling(curve: &CurveFacts, at: &str) -> Option<Finding> {
 
 fn unsettled(curve: &CurveFacts, stage: &Stage, at: &str) -> Option<Finding> {
     let flips = curve.flip_ratio;
+    // Signs of weights that are real in the stage are free to change.
+    if stage.kind != StageKind::Bitwise {
+        return None;
+    }
     if flips <= SETTLED || flips <= UNSETTLED * curve.most_flips {
         return None;
     }
@@ -400,14 +420,20 @@ fn unsettled(curve: &CurveFacts, stage: &Stage, at: &str) -> Option<Finding> {
             100.0 * flips,
             percent(flips / curve.most_flips)
         ),
-        format!(
-            "Lower `{at}.lr_end` (now {}), or raise `{at}.epochs`.",
-            stage.lr_end
-        ),
+        match stage.lr_end > 0.0 {
+            true => format!(
+                "Lower `{at}.lr_end` (now {}), or raise `{at}.epochs`.",
+                stage.lr_end
+            ),
+            false => format!(
+                "Lower `{at}.lr` (now {}), or raise `{at}.epochs`.",
+                stage.lr
+            ),
+        },
     )
 }
 
-fn best_early(curve: &CurveFacts, stage: &Stage, at: &str) -> Option<Finding> {
+fn best_early(curve: &CurveFacts, recipe: &Recipe, stage: &Stage, at: &str) -> Option<Finding> {
     let (best, accuracy) = (curve.best_epoch?, curve.best_accuracy?);
     let loss = accuracy - curve.val_accuracy?;
     let is_early = (best as f64) < EARLY * curve.epochs as f64;
@@ -422,8 +448,9 @@ fn best_early(curve: &CurveFacts, stage: &Stage, at: &str) -> Option<Finding> {
             100.0 * loss
         ),
         format!(
-            "Lower `{at}.lr` (now {}) or `{at}.epochs`, or train against overfitting with `{at}.dropout_hidden` and augmentation.",
-            stage.lr
+            "Lower `{at}.lr` (now {}) or `{at}.epochs`, or train against overfitting: augmentation, {}.",
+            stage.lr,
+            regularisers(recipe, stage, at)
         ),
     )
 }

@@ -62,6 +62,7 @@ impl Run<'_> {
             other => other,
         })?;
         check_groups(&spec.stage, "teacher.stage", &network)?;
+        run.begin()?;
         run.restore_once(&mut network)?;
         run.run_phase(&mut network, &spec.stage, None, stop, observer)?;
         let pairs = pairs(student, &network.graph);

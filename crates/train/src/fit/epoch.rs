@@ -62,10 +62,10 @@ impl Run<'_> {
             );
             if !loss.is_finite() {
                 return Err(FitError::Diverged {
-                    loss,
+                    problem: format!("the loss is {loss}"),
                     epoch,
                     step: step + 1,
-                    checkpoint: self.checkpoint_path(),
+                    checkpoint: self.last_checkpoint(),
                 });
             }
             observer(Event::Step {
@@ -76,16 +76,16 @@ impl Run<'_> {
             if stop.load(Ordering::Relaxed) {
                 return Err(FitError::Stopped {
                     epoch,
-                    checkpoint: self.checkpoint_path(),
+                    checkpoint: self.last_checkpoint(),
                 });
             }
         }
         if !network.is_finite() {
             return Err(FitError::Diverged {
-                loss: f32::NAN,
+                problem: "a weight or a statistic is no finite number any more".to_string(),
                 epoch,
                 step: steps,
-                checkpoint: self.checkpoint_path(),
+                checkpoint: self.last_checkpoint(),
             });
         }
         Ok(self.record(network, stage, &sums, began))

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use onebit_data::{Dataset, Features, Split, split_validation};
+use onebit_data::{Dataset, Features, Split};
 use onebit_model::evaluate::Evaluator;
 use onebit_model::net::Net;
 use onebit_model::tensor::Tensor;
@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use crate::checkpoint::{self, CheckpointError, Position, write_whole};
 use crate::device::{Device, DeviceName};
-use crate::encode::{Augment, Feeder, Target, fit_encoder};
+use crate::encode::{Augment, Feeder, Target};
 use crate::export::export;
 use crate::graph::{self, Extent, Graph, ValueKind};
 use crate::loss::predictions;
@@ -26,7 +26,6 @@ pub use crate::outcome::{EpochRecord, Event, FitError, Outcome, TestReport, tall
 use crate::recipe::{Norm, Recipe, RecipeError, Stage, StageKind};
 use crate::simd::hash32;
 use distill::Teacher;
-use update::check_groups;
 
 /// Examples evaluated at a time.
 const EVAL_BATCH: usize = 512;
@@ -34,6 +33,12 @@ const EVAL_BATCH: usize = 512;
 pub(crate) const LAST_CHECKPOINT: &str = "last.ckpt";
 /// The last stage's checkpoint in a folder whose newest is the twin's.
 pub(crate) const STAGES_CHECKPOINT: &str = "stages.ckpt";
+/// The Net of the best epoch.
+const BEST_NET: &str = "best.net";
+/// An object per epoch.
+const LOG: &str = "log.jsonl";
+/// What a finished run found.
+const RESULT: &str = "result.json";
 
 /// Where and how to run.
 #[derive(Clone, Debug)]
@@ -80,10 +85,12 @@ fn keep_freed_pages() {
     )));
 }
 
+mod begin;
 #[cfg(test)]
 mod device_tests;
 mod distill;
 mod epoch;
+mod resume;
 mod update;
 
 /// A run in progress.
@@ -101,67 +108,6 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn open(
-        recipe: &'a Recipe,
-        data: &'a Dataset,
-        options: &'a FitOptions,
-    ) -> Result<Run<'a>, FitError> {
-        let mismatch = |problem: String| FitError::Mismatch {
-            data: data.name.clone(),
-            problem,
-        };
-        let encoder = fit_encoder(&recipe.input, data).map_err(mismatch)?;
-        if recipe.validation + 2 > data.train.len() {
-            return Err(mismatch(format!(
-                "`validation` is {}, but there are {} training examples; hold out fewer",
-                recipe.validation,
-                data.train.len()
-            )));
-        }
-        if data.test.is_empty() {
-            return Err(mismatch("it has no test examples".into()));
-        }
-        let io = |source| CheckpointError::Io {
-            path: options.run_dir.clone(),
-            source,
-        };
-        std::fs::create_dir_all(&options.run_dir).map_err(io)?;
-        let (mut train, validation) = split_validation(&data.train, recipe.validation, recipe.seed);
-        if recipe.examples > 0 {
-            (_, train) = split_validation(&train, recipe.examples, recipe.seed.wrapping_add(1));
-        }
-        let mut run = Run {
-            recipe,
-            data,
-            dir: &options.run_dir,
-            train,
-            validation,
-            feeder: Feeder::new(encoder, &recipe.input, &data.shape),
-            position: Position {
-                recipe: recipe.to_toml(),
-                ..Position::default()
-            },
-            resumed: false,
-            resumes: options.resume,
-            device: Device::open(options.device)?,
-        };
-        if options.resume && run.checkpoint_path().exists() {
-            let position = checkpoint::position(&run.checkpoint_path())?;
-            if position.recipe != run.position.recipe {
-                let problem = "was made by another recipe than the one given".to_string();
-                return Err(CheckpointError::Broken {
-                    path: run.checkpoint_path(),
-                    problem,
-                }
-                .into());
-            }
-            run.position = position;
-            run.resumed = true;
-        }
-        write_whole(&run.dir.join("recipe.toml"), run.position.recipe.as_bytes())?;
-        Ok(run)
-    }
-
     fn checkpoint_path(&self) -> PathBuf {
         self.dir.join(LAST_CHECKPOINT)
     }
@@ -172,7 +118,10 @@ impl<'a> Run<'a> {
         observer: &mut (dyn FnMut(Event<'_>) + Send),
     ) -> Result<Outcome, FitError> {
         let stages: Vec<Stage> = self.recipe.stages.clone();
-        self.fits()?;
+        self.fits()?
+            .iter()
+            .for_each(|text| observer(Event::Note(text)));
+        self.begin()?;
         let teacher = match stages.iter().any(|stage| stage.distill.is_some()) {
             true => self.teacher(&self.graph(StageKind::Bitwise)?, stop, observer)?,
             false => None,
@@ -184,7 +133,7 @@ impl<'a> Run<'a> {
             self.restore_once(&mut net)?;
             self.run_phase(&mut net, stage, teacher.as_ref(), stop, observer)?;
             if self.position.phase + 1 == stages.len() && self.validation.is_empty() {
-                self.save_best(&net)?;
+                self.save_best(&self.lowered(&net)?)?;
             }
             network = Some(net);
             self.next_phase();
@@ -196,8 +145,10 @@ impl<'a> Run<'a> {
             let mut net = self.enter(twin, None)?;
             self.restore_once(&mut net)?;
             self.run_phase(&mut net, twin, None, stop, observer)?;
+            observer(Event::Testing);
             twin_report = Some(self.test(&net, Target::Real));
         }
+        observer(Event::Testing);
         self.finish(twin_report)
     }
 
@@ -275,8 +226,11 @@ impl<'a> Run<'a> {
             // A teacher is a stage of its own and has no bits to export.
             let last_stage =
                 phase + 1 == self.recipe.stages.len() && stage.kind == StageKind::Bitwise;
-            if last_stage && !self.validation.is_empty() {
-                self.keep_best(network, record.val_accuracy)?;
+            if last_stage {
+                let net = self.lowered(network)?;
+                if !self.validation.is_empty() {
+                    self.keep_best(&net, record.val_accuracy)?;
+                }
             }
             self.position.history.push(record);
             checkpoint::save(&self.checkpoint_path(), network, &self.position)?;
@@ -306,44 +260,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether the recipe's network fits the data and every value of its Net: before any training.
-    fn fits(&self) -> Result<(), FitError> {
-        let Some(stage) = self.recipe.stages.last() else {
-            return Ok(());
-        };
-        let is_image = matches!(self.data.train.features, Features::U8(_))
-            && matches!(self.data.shape.len(), 2 | 3);
-        let teacher = self.recipe.teacher.as_ref().map(|teacher| &teacher.stage);
-        let mut all = self
-            .recipe
-            .stages
-            .iter()
-            .chain(&self.recipe.twin)
-            .chain(teacher);
-        if !is_image && all.any(|stage| !epoch::augment_of(stage, 0).is_none()) {
-            return Err(FitError::Mismatch {
-                data: self.data.name.clone(),
-                problem: "its examples are no images, which the recipe's augment_ keys are for; leave them out"
-                    .to_string(),
-            });
-        }
-        if let Some(twin) = &self.recipe.twin {
-            check_groups(twin, "twin", &self.enter(twin, None)?)?;
-        }
-        let mut network = self.enter(stage, None)?;
-        for (i, stage) in self.recipe.stages.iter().enumerate() {
-            network.enter(Mode::of(stage));
-            check_groups(stage, &format!("stage[{i}]"), &network)?;
-        }
-        let net = export(&network, self.recipe, self.feeder.encoder(), self.data);
-        onebit_model::check_net(&net)
-            .map_err(|errors| FitError::Mismatch {
-                data: self.data.name.clone(),
-                problem: format!("the recipe's network cannot be lowered: {errors}"),
-            })
-            .map(|_| ())
-    }
-
     fn validate(&self, network: &Network, target: Target) -> f64 {
         if self.validation.is_empty() {
             return 0.0;
@@ -368,19 +284,37 @@ impl<'a> Run<'a> {
             .collect()
     }
 
-    fn keep_best(&mut self, network: &Network, accuracy: f64) -> Result<(), FitError> {
+    /// The network's Net, of which nothing was written yet that could not be written.
+    fn lowered(&self, network: &Network) -> Result<Net, FitError> {
+        let net = export(network, self.recipe, self.feeder.encoder(), self.data);
+        match onebit_model::check_net(&net) {
+            Ok(_) => Ok(net),
+            Err(errors) => Err(FitError::Diverged {
+                problem: format!("the network cannot be lowered any more ({errors})"),
+                epoch: self.position.epoch,
+                step: self.train.len() / self.recipe.stages[self.position.phase].batch,
+                checkpoint: self.last_checkpoint(),
+            }),
+        }
+    }
+
+    /// The checkpoint that a run that ends early can go on from, if there is one.
+    fn last_checkpoint(&self) -> Option<PathBuf> {
+        Some(self.checkpoint_path()).filter(|path| path.exists())
+    }
+
+    fn keep_best(&mut self, net: &Net, accuracy: f64) -> Result<(), FitError> {
         if self.position.best.is_none_or(|(best, _)| accuracy > best) {
             self.position.best = Some((accuracy, self.position.epoch));
-            self.save_best(network)?;
+            self.save_best(net)?;
         }
         Ok(())
     }
 
-    fn save_best(&self, network: &Network) -> Result<(), FitError> {
-        let net = export(network, self.recipe, self.feeder.encoder(), self.data);
+    fn save_best(&self, net: &Net) -> Result<(), FitError> {
         write_whole(
-            &self.dir.join("best.net"),
-            &onebit_model::netfile::net_to_bytes(&net),
+            &self.dir.join(BEST_NET),
+            &onebit_model::netfile::net_to_bytes(net),
         )?;
         Ok(())
     }
@@ -391,7 +325,7 @@ impl<'a> Run<'a> {
     }
 
     fn finish(self, twin: Option<TestReport>) -> Result<Outcome, FitError> {
-        let path = self.dir.join("best.net");
+        let path = self.dir.join(BEST_NET);
         let bytes = std::fs::read(&path).map_err(|source| CheckpointError::Io {
             path: path.clone(),
             source,
@@ -412,6 +346,7 @@ impl<'a> Run<'a> {
             test,
             twin,
             history: self.position.history.clone(),
+            changes: self.position.changes.clone(),
         };
         self.write_result(&outcome)?;
         Ok(outcome)
@@ -424,7 +359,7 @@ impl<'a> Run<'a> {
             .iter()
             .map(|r| serde_json::to_string(r).expect("a record is plain data") + "\n")
             .collect();
-        Ok(write_whole(&self.dir.join("log.jsonl"), lines.as_bytes())?)
+        Ok(write_whole(&self.dir.join(LOG), lines.as_bytes())?)
     }
 
     fn write_result(&self, outcome: &Outcome) -> Result<(), FitError> {
@@ -439,7 +374,7 @@ impl<'a> Run<'a> {
             "twin": outcome.twin,
         });
         let text = serde_json::to_string_pretty(&json).expect("plain data") + "\n";
-        Ok(write_whole(&self.dir.join("result.json"), text.as_bytes())?)
+        Ok(write_whole(&self.dir.join(RESULT), text.as_bytes())?)
     }
 }
 

@@ -1,11 +1,9 @@
 //! From a recipe's layers to a graph, with every shape checked.
 
 use super::joins::Around;
+use super::limits::{MAX_BUILT, MAX_KERNEL};
 use super::*;
-use crate::binarize::takes_scale;
-use crate::recipe::layers::{
-    ConvSpec, Defaults, DenseSpec, LayerSpec, ScaleName, ShortcutName, WeightName,
-};
+use crate::recipe::layers::{ConvSpec, Defaults, DenseSpec, LayerSpec, ShortcutName, WeightName};
 use crate::recipe::{MAX_NODES, MAX_WIDTH, Model, Recipe};
 
 /// The graph of a recipe over an encoded input of this shape and kind.
@@ -29,10 +27,12 @@ pub fn build(
         n_conv: 0,
         n_dense: 0,
         n_other: 0,
+        n_layers: 0,
+        n_weights: 0,
         n_classes,
     };
     match &recipe.model {
-        Some(model) => builder.dense_model(model),
+        Some(model) => builder.dense_model(model)?,
         None => {
             let mut x = 0;
             if recipe.input.normalises() {
@@ -57,6 +57,10 @@ pub(super) struct Builder {
     n_conv: usize,
     n_dense: usize,
     n_other: usize,
+    /// Layers built, those of repeated blocks each time.
+    n_layers: usize,
+    /// Weights of all products.
+    pub(super) n_weights: usize,
     n_classes: usize,
 }
 
@@ -89,7 +93,7 @@ impl Builder {
     }
 
     /// The short form: fully connected layers of these widths.
-    fn dense_model(&mut self, model: &Model) {
+    fn dense_model(&mut self, model: &Model) -> Result<(), RecipeError> {
         let mut widths = model.hidden.clone();
         widths.push(self.n_classes);
         let last = widths.len() - 1;
@@ -99,11 +103,14 @@ impl Builder {
                 true => ("scores".to_string(), model.output_norm),
                 false => (format!("hidden{}", i + 1), model.norm),
             };
+            self.at = match i == last {
+                true => "model".into(),
+                false => format!("model.hidden[{i}]"),
+            };
+            let n_in = self.graph.extent(x).elements();
+            self.count_weights(n_out, n_in)?;
             let product = Product {
-                shape: ProductShape::Dense {
-                    n_in: self.graph.extent(x).elements(),
-                    n_out,
-                },
+                shape: ProductShape::Dense { n_in, n_out },
                 weights: WeightName::Sign.into(),
                 follows_stage: true,
                 bias: norm == Norm::None,
@@ -138,11 +145,22 @@ impl Builder {
                 x = self.push(format!("{name}.sign"), op, vec![x], to, ValueKind::Bits);
             }
         }
+        Ok(())
     }
 
     fn layers(&mut self, specs: &[LayerSpec], mut x: usize, at: &str) -> Built {
         for (i, spec) in specs.iter().enumerate() {
             self.at = format!("{at}[{i}]");
+            self.n_layers += 1;
+            if self.n_layers > MAX_BUILT {
+                return self.fail(format!("comes after {MAX_BUILT} layers of repeated blocks"));
+            }
+            if spec.needs_image() && !matches!(spec, LayerSpec::Block(_)) && self.is_flat(x) {
+                let from = self.graph.extent(x);
+                return self.fail(format!(
+                    "needs an image, but its input {from} is a row: it follows a dense layer or an average over the image"
+                ));
+            }
             let repeat = match spec {
                 LayerSpec::Conv(conv) | LayerSpec::Separable(conv) => conv.repeat,
                 LayerSpec::Dense(dense) => dense.repeat,
@@ -330,11 +348,10 @@ impl Builder {
         let x = self.quantised(&name, before, spec.input.as_ref())?;
         let weights = self.weights(&spec.weights);
         self.check_weights(&weights)?;
+        let n_in = self.graph.extent(x).elements();
+        self.count_weights(n_out, n_in)?;
         let product = Product {
-            shape: ProductShape::Dense {
-                n_in: self.graph.extent(x).elements(),
-                n_out,
-            },
+            shape: ProductShape::Dense { n_in, n_out },
             weights,
             follows_stage: false,
             bias: false,
@@ -359,71 +376,6 @@ impl Builder {
         Ok(self.unit(&name, x, unit))
     }
 
-    fn check_weights(&self, weights: &WeightSpec) -> Result<(), RecipeError> {
-        let form = weights.form;
-        if weights.scale != ScaleName::None && !takes_scale(form) {
-            return self.fail("has a weights.scale, which this form does not take");
-        }
-        let takes = [
-            ("bits", weights.bits.is_some(), form == WeightName::Dorefa),
-            ("bases", weights.bases.is_some(), form == WeightName::Abc),
-            (
-                "sparsity",
-                weights.sparsity.is_some(),
-                form == WeightName::Ternary,
-            ),
-            (
-                "fan_in",
-                weights.fan_in.is_some(),
-                form == WeightName::Ternary,
-            ),
-        ];
-        for (key, is_given, is_taken) in takes {
-            if is_given && !is_taken {
-                return self.fail(format!("has weights.{key}, which this form does not take"));
-            }
-        }
-        if !(1..=8).contains(&weights.bits.unwrap_or(2)) {
-            return self.fail("has weights.bits outside 1 to 8");
-        }
-        if !(1..=8).contains(&weights.bases.unwrap_or(3)) {
-            return self.fail("has weights.bases outside 1 to 8");
-        }
-        if !weights.sparsity.is_none_or(|s| s > 0.0 && s < 1.0) {
-            return self.fail("has weights.sparsity outside 0 to 1");
-        }
-        if weights.fan_in == Some(0) {
-            return self.fail("has weights.fan_in = 0, so its outputs would be constant");
-        }
-        if weights.fan_in.is_some() && weights.sparsity.is_some() {
-            return self.fail("has both weights.sparsity and weights.fan_in; give one");
-        }
-        if !(weights.clip.is_finite() && weights.clip >= 0.0) {
-            return self.fail("has a weights.clip that is no number of at least 0");
-        }
-        Ok(())
-    }
-
-    fn check_activation(&self, spec: &ActivationSpec) -> Result<(), RecipeError> {
-        if spec.bits.is_some() && spec.form != ActivationName::Dorefa {
-            return self.fail("has input.bits, which this form does not take");
-        }
-        if !(1..=8).contains(&spec.bits.unwrap_or(2)) {
-            return self.fail("has input.bits outside 1 to 8");
-        }
-        if !spec.clip.is_none_or(|clip| clip.is_finite() && clip > 0.0) {
-            return self.fail("has an input.clip that is no positive number");
-        }
-        let is_sign = matches!(spec.form, ActivationName::Sign | ActivationName::Rsign);
-        if spec.estimator.is_some() && !is_sign {
-            return self.fail("has an input.estimator, which is for \"sign\" and \"rsign\"");
-        }
-        if spec.clip.is_some() && !is_sign && spec.form != ActivationName::Heaviside {
-            return self.fail("has an input.clip, which this form does not take");
-        }
-        Ok(())
-    }
-
     fn window(&self, spec: &ConvSpec) -> Window {
         let reach = spec.dilation.saturating_mul(spec.kernel.saturating_sub(1));
         let pad = spec.pad.unwrap_or(reach / 2);
@@ -445,6 +397,15 @@ impl Builder {
                 "needs channels of 1 to {MAX_WIDTH} and a kernel, stride, dilation and groups of at least 1"
             ));
         }
+        if spec.kernel > MAX_KERNEL {
+            return self.fail(format!(
+                "has a window of {k} by {k} taps over its input of {from}; allowed are {MAX_KERNEL} each way",
+                k = spec.kernel
+            ));
+        }
+        if spec.pool == Some(0) {
+            return self.fail("has pool = 0; leave it out, or give a size of at least 1");
+        }
         let window = self.window(spec);
         let Some([height, width]) = window.output([from.height, from.width]) else {
             return self.fail(format!(
@@ -453,11 +414,12 @@ impl Builder {
                 k = spec.kernel
             ));
         };
-        if height.max(width) > MAX_WIDTH {
-            return self.fail(format!(
-                "has a result of {height} by {width} positions; allowed are {MAX_WIDTH} each way"
-            ));
-        }
+        let to = Extent {
+            height,
+            width,
+            channels: spec.channels,
+        };
+        self.check_extent(to)?;
         if !from.channels.is_multiple_of(spec.groups) || !spec.channels.is_multiple_of(spec.groups)
         {
             return self.fail(format!(
@@ -483,11 +445,6 @@ impl Builder {
                 allowed.end()
             ));
         }
-        let to = Extent {
-            height,
-            width,
-            channels: spec.channels,
-        };
         Ok(ProductShape::Conv {
             from,
             to,
@@ -505,6 +462,7 @@ impl Builder {
         let ProductShape::Conv { to, window, .. } = shape else {
             unreachable!("conv_shape makes convolutions")
         };
+        self.count_weights(shape.n_rows(), shape.n_cols())?;
         let weights = self.weights(&spec.weights);
         self.check_weights(&weights)?;
         let standardise = weights.standardise;

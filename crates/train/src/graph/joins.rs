@@ -2,7 +2,6 @@
 
 use super::build::{Builder, Built, square};
 use super::*;
-use crate::recipe::MAX_WIDTH;
 use crate::recipe::layers::{PoolSpec, ShortcutName, StandardiseName, WeightName, WeightSpec};
 
 /// What goes around a layer, and what a convolution in it takes from the layer.
@@ -127,16 +126,12 @@ impl Builder {
                 window.kernel[0], window.kernel[1]
             ));
         };
-        if height.max(width) > MAX_WIDTH {
-            return self.fail(format!(
-                "has a result of {height} by {width} positions; allowed are {MAX_WIDTH} each way"
-            ));
-        }
         let to = Extent {
             height,
             width,
             channels: from.channels,
         };
+        self.check_extent(to)?;
         let (op, kind) = match is_max {
             true => (NodeOp::MaxPool(window), self.graph.kind(x)),
             false => (NodeOp::AvgPool(window), ValueKind::Real),

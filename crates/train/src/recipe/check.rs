@@ -38,6 +38,17 @@ impl Input {
         )
     }
 
+    /// Whether the encoded values are an image of the pixels' height and width.
+    pub(crate) fn keeps_image(&self) -> bool {
+        matches!(
+            self,
+            Input::Sign { .. }
+                | Input::ZeroOne { .. }
+                | Input::ChannelThermometer { .. }
+                | Input::Levels { .. }
+        )
+    }
+
     pub(super) fn check(&self) -> Result<(), RecipeError> {
         match self {
             Input::FixedPoint { bits, .. } if !(1..=8).contains(bits) => {
@@ -96,16 +107,9 @@ impl Stage {
         }
     }
 
-    pub(super) fn check(&self, at: &str) -> Result<(), RecipeError> {
+    fn check_schedule(&self, at: &str) -> Result<(), RecipeError> {
         let key = |name: &str| format!("{at}.{name}");
-        let unit = |v: f32| (0.0..1.0).contains(&v);
         let positive = |v: f32| v.is_finite() && v > 0.0;
-        if self.epochs == 0 {
-            return bad(key("epochs"), "must be at least 1");
-        }
-        if self.batch < 2 || self.batch > 65_536 {
-            return bad(key("batch"), "must be 2 to 65536");
-        }
         if !positive(self.lr) {
             return bad(key("lr"), "must be a positive number");
         }
@@ -117,6 +121,34 @@ impl Stage {
                 key("lr_end"),
                 "must be positive for schedule = \"exponential\"",
             );
+        }
+        if !(self.warmup.is_finite() && (0.0..=self.epochs as f32).contains(&self.warmup)) {
+            return bad(key("warmup"), "must be 0 to `epochs`");
+        }
+        if self.schedule == Schedule::Step && self.steps.is_empty() {
+            return bad(
+                key("steps"),
+                "is missing: the epochs at which schedule = \"step\" multiplies the rate",
+            );
+        }
+        if self.schedule != Schedule::Step && !self.steps.is_empty() {
+            return bad(key("steps"), "is for schedule = \"step\"");
+        }
+        if !positive(self.step_factor) {
+            return bad(key("step_factor"), "must be a positive number");
+        }
+        Ok(())
+    }
+
+    pub(super) fn check(&self, at: &str) -> Result<(), RecipeError> {
+        let key = |name: &str| format!("{at}.{name}");
+        let unit = |v: f32| (0.0..1.0).contains(&v);
+        let positive = |v: f32| v.is_finite() && v > 0.0;
+        if self.epochs == 0 {
+            return bad(key("epochs"), "must be at least 1");
+        }
+        if self.batch < 2 || self.batch > 65_536 {
+            return bad(key("batch"), "must be 2 to 65536");
         }
         for (name, value) in [("temperature", self.temperature), ("clip", self.clip)] {
             if !positive(value) {
@@ -136,12 +168,7 @@ impl Stage {
         for (i, group) in self.groups.iter().enumerate() {
             group.check(&format!("{at}.group[{i}]"))?;
         }
-        if !(self.warmup.is_finite() && (0.0..=self.epochs as f32).contains(&self.warmup)) {
-            return bad(key("warmup"), "must be 0 to `epochs`");
-        }
-        if !positive(self.step_factor) {
-            return bad(key("step_factor"), "must be a positive number");
-        }
+        self.check_schedule(at)?;
         for (name, value) in [
             ("label_smoothing", self.label_smoothing),
             ("sparsity", self.sparsity),

@@ -35,6 +35,17 @@ pub enum LayerSpec {
     Block(BlockSpec),
 }
 
+impl LayerSpec {
+    /// Whether the layer reads an image, or the first of a block does.
+    pub(crate) fn needs_image(&self) -> bool {
+        match self {
+            LayerSpec::Dense(_) | LayerSpec::Norm(_) => false,
+            LayerSpec::Block(block) => block.layers.iter().any(LayerSpec::needs_image),
+            _ => true,
+        }
+    }
+}
+
 /// A layer without options.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

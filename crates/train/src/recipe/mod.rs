@@ -448,6 +448,12 @@ impl Recipe {
         match (&self.model, self.layers.is_empty()) {
             (None, true) => return bad("model", "is missing: a recipe needs [model] or [[layer]]"),
             (Some(_), false) => return bad("model", "and [[layer]] exclude each other; give one"),
+            (Some(_), true) if !self.defaults.is_empty() => {
+                return bad(
+                    "defaults",
+                    "is for networks of [[layer]]; [model] has its own keys",
+                );
+            }
             (Some(model), true) => model.check()?,
             (None, false) => {}
         }

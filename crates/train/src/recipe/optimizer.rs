@@ -144,6 +144,29 @@ impl OptimizerSpec {
                 return bad(format!("{at}.{name}"), "must be at least 0 and below 1");
             }
         }
+        let default = OptimizerSpec::default();
+        let others = [
+            ("beta1", self.beta1 != default.beta1, RuleName::Adam),
+            ("beta2", self.beta2 != default.beta2, RuleName::Adam),
+            ("momentum", self.momentum != default.momentum, RuleName::Sgd),
+            (
+                "threshold",
+                self.threshold != default.threshold,
+                RuleName::Bop,
+            ),
+            ("gamma", self.gamma != default.gamma, RuleName::Bop),
+            (
+                "clip_share",
+                self.rule == RuleName::Bop && self.clip_share != 0.0,
+                RuleName::Adam,
+            ),
+        ];
+        for (name, is_given, rule) in others {
+            if is_given && rule != self.rule {
+                let rule = format!("{rule:?}").to_lowercase();
+                return bad(format!("{at}.{name}"), format!("is for rule = \"{rule}\""));
+            }
+        }
         for (name, value) in [
             ("threshold", self.threshold),
             ("weight_decay", self.weight_decay),
