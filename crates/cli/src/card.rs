@@ -12,7 +12,7 @@ use crate::table::{Align, Table, grouped, percent};
 fn changes(job: &Job<'_>) -> String {
     match job.outcome.changes.is_empty() {
         true => String::new(),
-        false => format!(" Resumed with changes: {}.", job.outcome.changes.join("; ")),
+        false => format!(" Resumed with {}.", job.outcome.changes.join("; ")),
     }
 }
 

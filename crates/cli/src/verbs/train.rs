@@ -104,7 +104,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     });
     training.finish();
     let outcome = fitted.map_err(|error| explain(error, args, &dir))?;
-    outcome.changes.iter().for_each(note);
+    for change in &outcome.changes {
+        note(format!("resumed with {change}"));
+    }
     let job = Job {
         recipe: &recipe,
         recipe_text: &text,

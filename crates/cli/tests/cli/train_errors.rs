@@ -68,11 +68,19 @@ fn a_finished_run_is_not_overwritten_by_accident() {
         folder.path(),
         &["train", "r.toml", "--overwrite", "--threads", "1"],
     );
-    let error = {
-        std::fs::write(folder.path().join("r.toml"), tiny_recipe("t", 2)).unwrap();
-        fails(folder.path(), 1, &["train", "r.toml", "--resume"])
-    };
-    assert!(error.contains("another recipe"), "{error}");
+    let wider = tiny_recipe("t", 1).replace("[48]", "[47]");
+    std::fs::write(folder.path().join("r.toml"), wider).unwrap();
+    let error = fails(folder.path(), 1, &["train", "r.toml", "--resume"]);
+    assert!(
+        error.contains("another recipe") && error.contains("`model.hidden.0` was 48 and is 47"),
+        "{error}"
+    );
+    // More epochs than there were is what is still to come; the card says so.
+    std::fs::write(folder.path().join("r.toml"), tiny_recipe("t", 2)).unwrap();
+    let words = ["train", "r.toml", "--resume", "--threads", "1"];
+    ok(folder.path(), &words);
+    let card = std::fs::read_to_string(folder.path().join("runs/t/t.md")).unwrap();
+    assert!(card.contains("`stage.0.epochs` was 1 and is 2"), "{card}");
 }
 
 #[test]
