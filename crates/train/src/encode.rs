@@ -159,7 +159,11 @@ impl Feeder {
         }
     }
 
-    /// Encodes the examples at `indices`.
+    /// Encodes the examples at `indices`: `[indices.len(), n_inputs(target)]`. The pixels of an image lie in the order
+    /// `[h][w][c]`, changed by `augment` first.
+    ///
+    /// # Panics
+    /// If an index is none of the split's.
     pub fn batch(
         &self,
         split: &Split,

@@ -19,7 +19,8 @@ use crate::simd::{for_row_groups, for_run, run_of_rows, vectorized};
 const MOST_GAIN: f32 = 31.0;
 
 impl Network {
-    /// Scores `[batch, classes]` of an encoded batch `[batch, inputs]`.
+    /// Scores `[batch, classes]` of an encoded batch `[batch, inputs]`, by running statistics and without dropout: after
+    /// [`Network::settle`] those of the exported Net, bit for bit.
     pub fn evaluate(&self, x: FlexTensor) -> FlexTensor {
         self.evaluate_values(x, &[]).0
     }

@@ -14,7 +14,11 @@ use crate::ops::{Factor, column_factors, map_weight, values};
 use crate::recipe::Recipe;
 use crate::recipe::layers::{ActivationName, UnitName};
 
-/// The Net of a network whose stage is bitwise, trained by `recipe`.
+/// The Net of a network whose stage is bitwise. `recipe` gives its name and what its input bits count as, `encoder` is
+/// the one that fed it, `data` the set whose examples go in: `[h, w, c]` codes of 8 bits, or `[n]` reals.
+///
+/// A graph may have steps that no Program has; `onebit_model::check_net` of the result says so, and is as right before
+/// training as after it.
 pub fn export(network: &Network, recipe: &Recipe, encoder: &Encoder, data: &Dataset) -> Net {
     let mut settled = network.clone();
     settled.settle();

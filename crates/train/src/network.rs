@@ -24,10 +24,12 @@ use crate::simd::hash32;
 mod initial;
 mod pass;
 
+pub use pass::leaf_gradients;
+
 /// Added to a variance before its root.
 pub const EPS: f32 = 1e-4;
 /// How much of the running statistics one step replaces.
-const STATS_RATE: f32 = 0.1;
+pub const STATS_RATE: f32 = 0.1;
 /// The slope that PReLU and RPReLU start from.
 const FIRST_SLOPE: f32 = 0.25;
 
@@ -158,16 +160,17 @@ pub struct Flips {
 pub struct Forward {
     /// `[batch, n_classes]`.
     pub scores: Tensor<2>,
-    /// One tracked tensor per parameter, in the order of the nodes and their parameters.
+    /// One tracked tensor per parameter, in the order of the nodes and their parameters; each has the parameter's
+    /// shape, `[rows, cols]` of a weight and `[1, n]` of a vector. [`leaf_gradients`] reads their gradients.
     pub leaves: Vec<Tensor<2>>,
-    /// Batch statistics per node.
+    /// Batch statistics per node; `None` where it is no batch norm.
     pub stats: Vec<Option<BatchStats>>,
-    /// Values of the nodes asked for, for distillation.
+    /// Values of the nodes asked for, each `[batch * positions, channels]`.
     pub taps: Vec<Tensor<2>>,
 }
 
 impl Network {
-    /// A network with Glorot-uniform weights.
+    /// A network with Glorot-uniform weights and neutral norms, on the processor; `mode` says what is binary.
     pub fn new(graph: Graph, mode: Mode, seed: u64) -> Network {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let nodes = graph
@@ -229,7 +232,8 @@ impl Network {
         self.kinds[id]
     }
 
-    /// Recomputes every forward value from its latent one; `seed` draws stochastic weights.
+    /// Recomputes every forward value from its latent one; `seed` draws stochastic weights. After latent values were
+    /// changed by hand this is due before the next pass.
     pub fn refresh(&mut self, seed: u32) {
         for idx in 0..self.nodes.len() {
             self.refresh_node(idx, true, seed);
@@ -276,6 +280,36 @@ impl Network {
         };
         let form = self.mode.form(product);
         self.nodes[idx].factors = factors(&self.nodes[idx], product, form, context);
+    }
+
+    /// Turns the gradients of the forward values, as [`leaf_gradients`] gives them, into those of the latent values:
+    /// what an optimizer of your own steps along. `seed` is the step's, as in [`Network::refresh`].
+    ///
+    /// After its step the latent values are refreshed, and the statistics blended ([`Network::blend_stats`]).
+    /// [`Network::step`] does all of this itself.
+    ///
+    /// # Panics
+    /// If `grads` are not one `[rows, cols]` for each parameter, in the order of [`Network::params_mut`].
+    pub fn latent_gradients(&self, grads: &mut [FlexTensor], seed: u32) {
+        self.check_count(grads);
+        let mut rest = grads;
+        for (idx, node) in self.nodes.iter().enumerate() {
+            let (own, others) = rest.split_at_mut(node.params.len());
+            self.to_latent(idx, own, seed);
+            for ((role, param), grad) in node.params.iter().zip(own) {
+                if self.form(idx, *role) == Form::Tanh {
+                    let grad = grad.storage_mut::<f32>().iter_mut();
+                    grad.zip(values(&param.value))
+                        .for_each(|(g, v)| *g *= 1.0 - v * v);
+                }
+            }
+            rest = others;
+        }
+    }
+
+    fn check_count(&self, grads: &[FlexTensor]) {
+        let n_params: usize = self.nodes.iter().map(|node| node.params.len()).sum();
+        assert_eq!(grads.len(), n_params, "one gradient for each parameter");
     }
 
     /// Takes the gradients of effective weights and auxiliary values on to the latent ones.
@@ -372,8 +406,14 @@ impl Network {
         }
     }
 
-    /// Applies one optimizer step; returns the sign changes of every product, in the order of the nodes. `update`
-    /// gives the numbers for the parameter of a node and role.
+    /// Applies one optimizer step; returns the sign changes of every product, in the order of the nodes.
+    ///
+    /// `grads` and `stats` are [`leaf_gradients`] and [`Forward::stats`] of one forward pass; `update` gives the numbers
+    /// for the parameter of a node and role; `seed` draws stochastic weights. The scores' graph is best dropped before:
+    /// while it holds the weights' values, they are copied instead of changed in place.
+    ///
+    /// # Panics
+    /// If `grads` are not one `[rows, cols]` for each parameter, in the order of [`Network::params_mut`].
     pub fn step(
         &mut self,
         grads: Vec<FlexTensor>,
@@ -381,6 +421,7 @@ impl Network {
         update: impl Fn(&Network, usize, Role) -> Update,
         seed: u32,
     ) -> Vec<Flips> {
+        self.check_count(&grads);
         let mut flips = Vec::new();
         let mut grads = grads.into_iter();
         for idx in 0..self.nodes.len() {
@@ -414,7 +455,7 @@ impl Network {
         flips
     }
 
-    /// Moves running statistics towards a batch's by `rate`.
+    /// Moves running statistics towards a batch's by `rate`: [`STATS_RATE`] in [`Network::step`].
     pub fn blend_stats(&mut self, stats: &[Option<BatchStats>], rate: f32) {
         for (node, stats) in self.nodes.iter_mut().zip(stats) {
             if let (Some(running), Some(stats)) = (&mut node.stats, stats) {

@@ -3,10 +3,10 @@
 
 use onebit_data::{Dataset, digits};
 
-use super::epoch::leaf_gradients;
 use super::*;
 use crate::device::DeviceError;
 use crate::loss::loss;
+use crate::network::leaf_gradients;
 use crate::ops::{scheduled, with_composites};
 
 /// Examples of a step: a power of two, so that means of whole numbers are the same however they are summed.

@@ -3,8 +3,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use burn::backend::flex::FlexTensor;
-use burn::tensor::{Gradients, Tensor};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -15,8 +13,8 @@ use super::{Run, target};
 use crate::device::to_host;
 use crate::encode::{Augment, Target};
 use crate::loss::{loss, n_correct};
-use crate::network::{Flips, Network, Role};
-use crate::ops::{flex_tensor, scheduled, values};
+use crate::network::{Flips, Network, Role, leaf_gradients};
+use crate::ops::{scheduled, values};
 use crate::outcome::{EpochRecord, Event, FitError};
 use crate::recipe::Stage;
 use crate::simd::hash32;
@@ -194,19 +192,6 @@ impl Run<'_> {
         sums.loss += f64::from(loss_value);
         loss_value
     }
-}
-
-/// The gradients of a forward pass's leaves, on the host.
-pub(super) fn leaf_gradients(leaves: Vec<Tensor<2>>, gradients: &mut Gradients) -> Vec<FlexTensor> {
-    let gradient = |leaf: Tensor<2>| match leaf.grad_remove(gradients) {
-        Some(grad) => to_host(grad),
-        // Scales of weights are no part of the graph; their gradient follows from the weights'.
-        None => {
-            let [rows, cols] = leaf.dims();
-            flex_tensor(vec![0.0; rows * cols], rows, cols)
-        }
-    };
-    leaves.into_iter().map(gradient).collect()
 }
 
 #[derive(Default)]

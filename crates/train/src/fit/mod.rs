@@ -402,8 +402,16 @@ fn first_greatest<T: PartialOrd>(scores: &[T]) -> usize {
     (0..scores.len()).fold(0, |best, c| if scores[c] > scores[best] { c } else { best })
 }
 
-/// A recipe's network over a data set; the float twin sees the pixels themselves.
-pub(crate) fn network_graph(
+/// The graph of a recipe's network over a data set in a stage of this kind: the float twin sees the pixels themselves,
+/// all other kinds what `feeder` encodes.
+///
+/// Its input is `[h, w, channels]` where the recipe lists layers and the examples have the shape `[h, w, c]`, else
+/// `[1, 1, n]`.
+///
+/// # Errors
+/// [`RecipeError::Value`] naming the layer, with both shapes where they do not fit. An encoding that flattens images
+/// before a convolution is only found when the network's Net is checked.
+pub fn network_graph(
     recipe: &Recipe,
     data: &Dataset,
     feeder: &Feeder,
@@ -437,8 +445,8 @@ pub(crate) fn network_graph(
     graph::build(&shaped, input, input_kind, data.n_classes)
 }
 
-/// What a stage's first layer is fed.
-pub(crate) fn target(kind: StageKind) -> Target {
+/// What [`Feeder::batch`] gives the first layer of a stage of this kind.
+pub fn target(kind: StageKind) -> Target {
     match kind {
         StageKind::Compress | StageKind::Real => Target::ScaledCodes,
         StageKind::Bitwise | StageKind::BinaryActivations => Target::Codes,

@@ -1,17 +1,27 @@
 //! The training forward pass: each node's operation on Burn tensors.
 
+use burn::tensor::Gradients;
 use onebit_model::program::Window;
 
 use super::*;
+use crate::device::to_host;
 use crate::graph::Extent;
 
 impl Network {
-    /// Scores with the graph that leads to them. `seed` decides what dropout drops; `taps` are values to keep.
+    /// Scores with the graph that leads to them, normalised by the batch's own statistics.
+    ///
+    /// `x` is `[batch, elements]`, an encoded batch as [`Feeder`](crate::encode::Feeder) makes it, `elements` those of
+    /// the graph's input. `seed` decides what dropout drops and what stochastic activations draw; `taps` are values to
+    /// keep: 0 is the input, `i + 1` what node `i` computes.
+    ///
+    /// # Panics
+    /// If `x` has another number of columns, or a tap is no value of the graph.
     pub fn forward(&self, x: FlexTensor, seed: u32, taps: &[usize]) -> Forward {
         self.pass(x, taps, Pass::new(self, Leaves::Tracked, seed))
     }
 
-    /// The batch's statistics of each node's norm, by a forward pass that leaves no graph behind.
+    /// The batch's statistics of each node's norm, by a forward pass that leaves no graph behind; `x` as in
+    /// [`Network::forward`].
     pub fn batch_stats(&self, x: FlexTensor) -> Vec<Option<BatchStats>> {
         self.pass(x, &[], Pass::new(self, Leaves::Plain, 0)).stats
     }
@@ -103,6 +113,7 @@ impl<'a> Pass<'a> {
         let extent = self.network.graph.input;
         let x = self.network.device.tensor(x);
         let [rows, cols] = x.dims();
+        assert_eq!(cols, extent.elements(), "columns of an encoded batch");
         x.reshape([rows * cols / extent.channels, extent.channels])
     }
 
@@ -254,6 +265,22 @@ impl<'a> Pass<'a> {
             _ => x,
         }
     }
+}
+
+/// The gradients of a forward pass's leaves on the host, in their order: those of the effective weights and of every
+/// other parameter, each `[rows, cols]` as its leaf. Zeros where a leaf is no part of the loss's graph.
+///
+/// `gradients` is what `backward` of a loss over [`Forward::scores`] gave; they are taken out of it.
+pub fn leaf_gradients(leaves: Vec<Tensor<2>>, gradients: &mut Gradients) -> Vec<FlexTensor> {
+    let gradient = |leaf: Tensor<2>| match leaf.grad_remove(gradients) {
+        Some(grad) => to_host(grad),
+        // Scales of weights are no part of the graph; their gradient follows from the weights'.
+        None => {
+            let [rows, cols] = leaf.dims();
+            ops::flex_tensor(vec![0.0; rows * cols], rows, cols)
+        }
+    };
+    leaves.into_iter().map(gradient).collect()
 }
 
 fn pooled(x: Tensor<2>, kind: PoolKind, window: Window, from: Extent, to: Extent) -> Tensor<2> {
