@@ -17,8 +17,7 @@ use crate::recipe::layers::{ActivationName, UnitName};
 /// The Net of a network whose stage is bitwise. `recipe` gives its name and what its input bits count as, `encoder` is
 /// the one that fed it, `data` the set whose examples go in: `[h, w, c]` codes of 8 bits, or `[n]` reals.
 ///
-/// A graph may have steps that no Program has; `onebit_model::check_net` of the result says so, and is as right before
-/// training as after it.
+/// A graph may have steps that no Program has; `onebit_model::check_net` of the result says so, before training too.
 pub fn export(network: &Network, recipe: &Recipe, encoder: &Encoder, data: &Dataset) -> Net {
     let mut settled = network.clone();
     settled.settle();
