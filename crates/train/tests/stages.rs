@@ -194,19 +194,24 @@ fn every_epoch_is_recalibrated_before_it_is_judged() {
     assert_eq!(first_accuracy(1), first_accuracy(2));
 }
 
-#[test]
-fn a_map_of_magnitudes_scales_sums_of_signs_alone() {
-    let plain = recipe("input = \"sign\"", &format!("{REAL}{BITWISE}"));
+/// What runs without and with an option of the second convolution log.
+fn without_and_with(option: &str, stages: &str) -> [Vec<EpochRecord>; 2] {
+    let plain = recipe("input = \"sign\"", stages);
     let text = plain
         .to_toml()
-        .replacen("stride = 2", "stride = 2\nscale_map = true", 1);
-    let mapped = Recipe::parse(&text).unwrap();
-    assert_ne!(plain, mapped);
+        .replacen("stride = 2", &format!("stride = 2\n{option}"), 1);
+    let changed = Recipe::parse(&text).unwrap();
+    assert_ne!(plain, changed);
     let data = images([8, 8, 3], 5);
-    let [plain, mapped] = [plain, mapped].map(|recipe| {
+    [plain, changed].map(|recipe| {
         let dir = tempfile::tempdir().unwrap();
         history(&run(&recipe, &data, dir.path()).unwrap())
-    });
+    })
+}
+
+#[test]
+fn a_map_of_magnitudes_scales_sums_of_signs_alone() {
+    let [plain, mapped] = without_and_with("scale_map = true", &format!("{REAL}{BITWISE}"));
     assert_eq!(plain[..2], mapped[..2]);
     assert_ne!(plain[2].loss, mapped[2].loss);
 }
@@ -214,17 +219,7 @@ fn a_map_of_magnitudes_scales_sums_of_signs_alone() {
 #[test]
 fn gradients_are_rounded_in_quantised_stages_alone() {
     let stages = format!("{REAL}{MIDDLE}{BITWISE}");
-    let plain = recipe("input = \"sign\"", &stages);
-    let text = plain
-        .to_toml()
-        .replacen("stride = 2", "stride = 2\ngradient_bits = 1", 1);
-    let rounded = Recipe::parse(&text).unwrap();
-    assert_ne!(plain, rounded);
-    let data = images([8, 8, 3], 5);
-    let [plain, rounded] = [plain, rounded].map(|recipe| {
-        let dir = tempfile::tempdir().unwrap();
-        history(&run(&recipe, &data, dir.path()).unwrap())
-    });
+    let [plain, rounded] = without_and_with("gradient_bits = 1", &stages);
     assert_eq!(plain[..2], rounded[..2]);
     // The first loss of the next stage is before any step of it; its mean over an epoch is not.
     assert_ne!(plain[2].loss, rounded[2].loss);
