@@ -287,12 +287,14 @@ impl<'a> Run<'a> {
     /// The network's Net, of which nothing was written yet that could not be written.
     fn lowered(&self, network: &Network) -> Result<Net, FitError> {
         let net = export(network, self.recipe, self.feeder.encoder(), self.data);
+        let batch = self.recipe.stages[self.position.phase].batch;
+        let steps = self.train.len() / batch.min(self.train.len());
         match onebit_model::check_net(&net) {
             Ok(_) => Ok(net),
             Err(errors) => Err(FitError::Diverged {
                 problem: format!("the network cannot be lowered any more ({errors})"),
                 epoch: self.position.epoch,
-                step: self.train.len() / self.recipe.stages[self.position.phase].batch,
+                step: steps,
                 checkpoint: self.last_checkpoint(),
             }),
         }
