@@ -276,3 +276,34 @@ fn sums_are_bounded_for_the_weights_that_training_may_come_to() {
         }
     }
 }
+
+#[test]
+fn what_is_allowed_and_worth_knowing_is_noted_before_training() {
+    let notes = |change: &dyn Fn(String) -> String| {
+        let dir = tempfile::tempdir().unwrap();
+        let (go, mut notes) = (AtomicBool::new(false), Vec::new());
+        let recipe = recipe(change);
+        fit(&recipe, &data(), &options(dir.path()), &go, &mut |event| {
+            if let Event::Note(text) = event {
+                notes.push(text.to_string());
+            }
+        })
+        .unwrap();
+        notes
+    };
+    assert_eq!(notes(&|text| text), [""; 0]);
+    let real = notes(&|text| text.replace("input = \"sign\"\n", ""));
+    assert!(
+        real.len() == 1 && real[0].contains("conv2, dense1"),
+        "{real:?}"
+    );
+    let stochastic = |text: String| text.replace("weights = \"sign\"", "weights = \"stochastic\"");
+    let drawn = notes(&stochastic);
+    assert!(
+        drawn.len() == 1 && drawn[0].contains("recalibrate"),
+        "{drawn:?}"
+    );
+    let settled =
+        |text: String| stochastic(text).replace("lr = 0.01", "lr = 0.01\nrecalibrate = 2");
+    assert_eq!(notes(&settled), [""; 0]);
+}

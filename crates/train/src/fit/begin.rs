@@ -15,7 +15,7 @@ use crate::checkpoint::{self, CheckpointError, Position, write_whole};
 use crate::device::Device;
 use crate::encode::{Feeder, fit_encoder};
 use crate::export::export;
-use crate::graph::{NodeOp, ValueKind};
+use crate::graph::{GraphNode, NodeOp, ValueKind};
 use crate::mode::Mode;
 use crate::network::Network;
 use crate::recipe::layers::WeightName;
@@ -124,6 +124,14 @@ impl<'a> Run<'a> {
             notes.push(format!(
                 "{names}: binary weights times real numbers, no XNOR; `input = \"sign\"` makes bits of what a layer reads"
             ));
+        }
+        let is_drawn = |node: &GraphNode| matches!(&node.op, NodeOp::Product(product) if product.weights.form == WeightName::Stochastic);
+        if stage.recalibrate == 0 && network.graph.nodes.iter().any(is_drawn) {
+            notes.push(
+                "stochastic weights are deployed as their signs, whose batch statistics differ; `recalibrate = 50` in the \
+                 last stage averages them anew"
+                    .to_string(),
+            );
         }
         let available = self.data.train.len() - self.recipe.validation;
         if self.recipe.examples > available {
