@@ -8,14 +8,6 @@ use crate::finish::{Finished, Job, bits, size, stages, topology};
 use crate::statistics;
 use crate::table::{Align, Table, grouped, percent};
 
-/// What was changed while the run was stopped.
-fn changes(job: &Job<'_>) -> String {
-    match job.outcome.changes.is_empty() {
-        true => String::new(),
-        false => format!(" Resumed with {}.", job.outcome.changes.join("; ")),
-    }
-}
-
 /// The card.
 pub fn markdown(job: &Job<'_>, finished: &Finished) -> String {
     let name = &job.recipe.name;
@@ -61,6 +53,14 @@ pub fn markdown(job: &Job<'_>, finished: &Finished) -> String {
         format!("```sh\n{}\n```", job.commands.join("\n")),
     ];
     parts.join("\n\n") + "\n"
+}
+
+/// What was changed while the run was stopped.
+fn changes(job: &Job<'_>) -> String {
+    match job.outcome.changes.is_empty() {
+        true => String::new(),
+        false => format!(" Resumed with {}.", job.outcome.changes.join("; ")),
+    }
 }
 
 /// One sentence: what the net is and how good it is.

@@ -11,7 +11,7 @@ use onebit_bits::Isa;
 use onebit_model::net::Net;
 use onebit_model::program::{Kind, Program};
 use onebit_model::{Evaluator, Tensor, interpret};
-use onebit_run::{OutputBatch, Plan, PlanOptions};
+use onebit_run::{MAX_THREADS, OutputBatch, Plan, PlanOptions};
 
 use crate::error::{Failure, misuse};
 use crate::examples::Examples;
@@ -101,12 +101,18 @@ pub fn n_correct(classes: &[usize], labels: &[u16]) -> usize {
 
 /// Threads to use when asked for `n`, where 0 is all cores.
 pub fn n_threads(n: usize) -> usize {
-    // Far more threads than cores only wait for one another.
-    const MOST: usize = 1024;
     if n > 0 {
-        n.min(MOST)
+        n
     } else {
         thread::available_parallelism().map_or(1, NonZero::get)
+    }
+}
+
+/// Reads `--threads`: as many as a session may have, or 0.
+pub fn parse_threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n <= MAX_THREADS => Ok(n),
+        _ => Err(format!("give a number from 0 to {MAX_THREADS}")),
     }
 }
 

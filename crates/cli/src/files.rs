@@ -5,7 +5,9 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use onebit_data::io_remedy;
 
 use crate::error::Failure;
 
@@ -18,13 +20,13 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let written = if is_special {
         write_into(path, bytes)
     } else {
-        replace(path, bytes)
+        onebit_data::write_whole(path, bytes)
     };
     written.map_err(|error| {
         Failure::Failed(format!(
             "{}: cannot write: {error}; {}",
             path.display(),
-            remedy(&error)
+            io_remedy(&error)
         ))
     })
 }
@@ -35,34 +37,13 @@ fn write_into(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.flush()
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = beside(path);
-    let write = || {
-        let mut file = File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    };
-    write().inspect_err(|_| {
-        // The first failure is the one to report.
-        let _ = fs::remove_file(&beside);
-    })
-}
-
-/// The temporary neighbour: same folder, so that the rename stays on one disk.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.tmp", std::process::id()));
-    path.with_file_name(name)
-}
-
 /// Reads a whole model file.
 pub fn read_model_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     let refuse = |error: &io::Error| {
         Failure::Failed(format!(
             "{}: cannot read: {error}; {}",
             path.display(),
-            remedy(error)
+            io_remedy(error)
         ))
     };
     let metadata = fs::metadata(path).map_err(|error| refuse(&error))?;
@@ -78,40 +59,4 @@ pub fn read_model_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
         return Err(Failure::Failed(format!("{}: {problem}", path.display())));
     }
     fs::read(path).map_err(|error| refuse(&error))
-}
-
-/// What to do about an error of the file system.
-pub fn remedy(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "check the path",
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "choose a place that you may write to and read from"
-        }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            "free some space or choose another disk"
-        }
-        io::ErrorKind::IsADirectory => "name a file, not a folder",
-        io::ErrorKind::AlreadyExists => {
-            "something else has this name: remove it or choose another name"
-        }
-        _ => "check the disk, then try again",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failed_write_leaves_the_old_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a");
-        write_whole(&path, b"one").unwrap();
-        write_whole(&path, b"two").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        let below_a_file = path.join("b");
-        assert!(write_whole(&below_a_file, b"three").is_err());
-        assert_eq!(fs::read(&path).unwrap(), b"two");
-    }
 }

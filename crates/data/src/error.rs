@@ -267,15 +267,21 @@ fn list(paths: &[PathBuf]) -> String {
     }
 }
 
-fn io_remedy(source: &io::Error) -> &'static str {
+/// What to do about an error of the file system, as a clause.
+pub fn io_remedy(source: &io::Error) -> &'static str {
     match source.kind() {
-        io::ErrorKind::NotFound => "check the path",
-        io::ErrorKind::PermissionDenied => "check the permissions",
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "free some space on that disk, then try again"
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "check the path",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "choose a place that you may write to and read from"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            "free some space or choose another disk"
+        }
+        io::ErrorKind::IsADirectory => "name a file, not a folder",
+        io::ErrorKind::AlreadyExists => {
+            "something else has this name: remove it or choose another name"
         }
         io::ErrorKind::ResourceBusy => "wait until it ends, then try again",
-        io::ErrorKind::ReadOnlyFilesystem => "choose a folder that can be written",
         _ => "check the disk, then try again",
     }
 }

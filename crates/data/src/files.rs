@@ -1,10 +1,11 @@
 //! Whole files in and out.
 //!
 //! Owns the two ways this crate touches the disk: a regular file read under a size limit, and a file written
-//! beside its destination and renamed. Leaves every format to its reader.
+//! beside its destination and renamed, which training and the command line write theirs with too. Leaves every
+//! format to its reader.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{DataError, Place};
@@ -53,21 +54,21 @@ pub(crate) fn read_file_up_to(path: &Path, limit: u64) -> Result<Vec<u8>, DataEr
 }
 
 /// Writes `bytes` to a file beside `path`, then renames it, so that `path` is either untouched or complete.
-pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+///
+/// # Errors
+/// What the file system said; [`io_remedy`](crate::io_remedy) says what to do about it.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = beside(path);
-    let written = File::create(&beside)
-        .map_err(|e| DataError::io(&beside, "create", e))
-        .and_then(|mut file| {
-            file.write_all(bytes)
-                .and_then(|()| file.sync_all())
-                .map_err(|e| DataError::io(&beside, "write", e))
-        })
-        .and_then(|()| fs::rename(&beside, path).map_err(|e| DataError::io(path, "replace", e)));
-    if written.is_err() {
+    let write = || {
+        let mut file = File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    };
+    write().inspect_err(|_| {
         // The first failure is the one to report; a leftover that cannot be removed changes nothing about it.
         let _ = fs::remove_file(&beside);
-    }
-    written
+    })
 }
 
 /// The temporary neighbour of `path`: same folder, so that the rename stays on one disk.
@@ -75,4 +76,22 @@ fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{}.tmp", std::process::id()));
     path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        write_whole(&path, b"one").unwrap();
+        write_whole(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let below_a_file = path.join("b");
+        assert!(write_whole(&below_a_file, b"three").is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+    }
 }

@@ -35,8 +35,8 @@ mod split;
 
 pub use array::{Array, ArrayData};
 pub use digits::digits;
-pub use error::{DataError, Located, Place};
-pub use files::{MAX_EXPANDED_BYTES, MAX_FILE_BYTES};
+pub use error::{DataError, Located, Place, io_remedy};
+pub use files::{MAX_EXPANDED_BYTES, MAX_FILE_BYTES, write_whole};
 #[cfg(feature = "download")]
 pub use get::{GetOptions, Progress, get};
 pub use input::{parse_input, read_input};

@@ -213,7 +213,7 @@ fn finite(
 /// # Panics
 /// Where `data` does not fill `shape`.
 pub fn write_npy(path: &Path, shape: &[usize], data: &ArrayData) -> Result<(), DataError> {
-    files::write_file(path, &npy_bytes(shape, data))
+    files::write_whole(path, &npy_bytes(shape, data)).map_err(|e| DataError::io(path, "write", e))
 }
 
 /// The bytes of a .npy file, as [`write_npy`] writes them.

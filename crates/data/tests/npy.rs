@@ -320,7 +320,7 @@ fn a_file_is_written_beside_and_renamed() {
     let nowhere = folder.path().join("no/such/y.npy");
     let text = write_npy(&nowhere, &[3], &data).unwrap_err().to_string();
     assert!(
-        text.contains("cannot create") && text.contains("check the path"),
+        text.contains("cannot write") && text.contains("check the path"),
         "{text}"
     );
     // The destination is a folder, so the rename fails: nothing is left behind.

@@ -44,5 +44,5 @@ mod workspace;
 pub use batch::{InputBatch, OutputBatch};
 pub use error::{PlanError, RunError};
 pub use onebit_bits::{Isa, IsaError, Tier};
-pub use plan::{LayerInfo, Plan, PlanOptions};
+pub use plan::{LayerInfo, MAX_THREADS, Plan, PlanOptions};
 pub use session::Session;

@@ -15,7 +15,7 @@ use crate::step::{Action, Move, Step, When};
 use crate::workspace::conv_layer;
 
 /// Most threads of a session.
-pub(crate) const MAX_THREADS: usize = 1024;
+pub const MAX_THREADS: usize = 1024;
 
 /// How a Plan is made.
 #[derive(Clone, Copy, Debug)]

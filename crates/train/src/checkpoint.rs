@@ -5,16 +5,17 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::network::Network;
 use crate::optim::Param;
 use crate::outcome::EpochRecord;
 
+/// The header's key of the position.
+const POSITION: &str = "onebit.position";
 /// The header's key of the CRC-32 of all tensors, in the order of the network.
 const CRC: &str = "onebit.crc32";
 
@@ -45,7 +46,7 @@ pub struct Position {
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The file system said no.
-    #[error("{}: {source}; {}", path.display(), remedy(source))]
+    #[error("{}: {source}; {}", path.display(), onebit_data::io_remedy(source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -62,40 +63,14 @@ pub enum CheckpointError {
     },
 }
 
-/// What to do about an error of the file system.
-fn remedy(error: &std::io::Error) -> &'static str {
-    use std::io::ErrorKind;
-    match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-            "free some space or choose another run folder with --out"
-        }
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            "choose a run folder that you may write to and read from with --out"
-        }
-        ErrorKind::NotFound => "start afresh without --resume",
-        _ => "choose another run folder with --out",
-    }
-}
-
-/// Writes `bytes` to a sibling file, then renames it over `path`.
+/// Writes a file whole or not at all, as [`onebit_data::write_whole`] does.
 ///
 /// # Errors
 /// [`CheckpointError::Io`]; `path` is then as it was before.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
-    let io = |source| CheckpointError::Io {
+    onebit_data::write_whole(path, bytes).map_err(|source| CheckpointError::Io {
         path: path.to_path_buf(),
         source,
-    };
-    let temporary = path.with_extension("tmp");
-    let write = || -> std::io::Result<()> {
-        let mut file = fs::File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    write().map_err(|e| {
-        let _ = fs::remove_file(&temporary);
-        io(e)
     })
 }
 
@@ -129,7 +104,7 @@ pub fn save(
         .iter()
         .for_each(|(_, _, bytes)| hasher.update(bytes));
     let metadata = HashMap::from([
-        ("onebit.position".to_string(), json),
+        (POSITION.to_string(), json),
         (CRC.to_string(), hasher.finalize().to_string()),
     ]);
     let bytes = safetensors::serialize(views, Some(metadata)).expect("names are unique");
@@ -162,18 +137,19 @@ fn broken(path: &Path, problem: impl Into<String>) -> CheckpointError {
 fn parse_position(path: &Path, bytes: &[u8]) -> Result<Position, CheckpointError> {
     let (_, metadata) =
         SafeTensors::read_metadata(bytes).map_err(|e| broken(path, e.to_string()))?;
-    let json = metadata
-        .metadata()
-        .as_ref()
-        .and_then(|m| m.get("onebit.position"))
-        .ok_or_else(|| {
-            broken(
-                path,
-                "has no position in its header, so it is no checkpoint of onebit",
-            )
-        })?;
+    let json = entry(&metadata, POSITION).ok_or_else(|| {
+        broken(
+            path,
+            "has no position in its header, so it is no checkpoint of onebit",
+        )
+    })?;
     serde_json::from_str(json)
         .map_err(|e| broken(path, format!("its position cannot be read: {e}")))
+}
+
+/// A text of the header.
+fn entry<'a>(metadata: &'a Metadata, key: &str) -> Option<&'a String> {
+    metadata.metadata().as_ref().and_then(|m| m.get(key))
 }
 
 /// Fills a network of the same shape from a checkpoint.
@@ -206,9 +182,8 @@ pub fn restore(path: &Path, network: &mut Network) -> Result<(), CheckpointError
     })?;
     let (_, metadata) =
         SafeTensors::read_metadata(&bytes).map_err(|e| broken(path, e.to_string()))?;
-    let expected = metadata.metadata().as_ref().and_then(|m| m.get(CRC));
     // Files of earlier versions have none.
-    if expected.is_some_and(|crc| *crc != hasher.finalize().to_string()) {
+    if entry(&metadata, CRC).is_some_and(|crc| *crc != hasher.finalize().to_string()) {
         return Err(broken(
             path,
             "is damaged: its tensors do not have their checksum",

@@ -186,21 +186,26 @@ impl Network {
             progress: 0.0,
             device: Device::default(),
         };
-        network.enter(mode);
+        network.take(None, mode);
         network
     }
 
     /// Takes over the weights for another stage: forward values follow the new mode, moments restart.
-    /// Learned scales start at the weights that are first binarised with them.
+    /// Learned scales start at the weights that are first binarised with them, and weights that are drawn from now on are
+    /// scaled to a mean magnitude of 1/2.
     pub fn enter(&mut self, mode: Mode) {
-        let before = std::mem::replace(&mut self.mode, mode);
+        let before = self.mode;
+        self.take(Some(before), mode);
+    }
+
+    fn take(&mut self, before: Option<Mode>, mode: Mode) {
+        self.mode = mode;
         for (node, state) in self.graph.nodes.iter().zip(&mut self.nodes) {
-            if let NodeOp::Product(product) = &node.op
-                && matches!(before.form(product), WeightForm::Simple(_))
-                && matches!(mode.form(product), WeightForm::Method(_))
-            {
-                restart_scales(state, product);
-            }
+            let NodeOp::Product(product) = &node.op else {
+                continue;
+            };
+            let before = before.as_ref().map(|before| before.form(product));
+            initial::begin(state, product, before, mode.form(product));
         }
         self.progress = 0.0;
         self.kinds = value_kinds(&self.graph, &mode);
@@ -495,16 +500,6 @@ fn factors(
             scale: base.scale,
         })
         .collect()
-}
-
-/// Puts learned scales where they start for the weights as they are.
-fn restart_scales(state: &mut NodeState, product: &Product) {
-    let weight = state.param(Role::Weight);
-    let (rows, cols) = weight.dims();
-    let aux = binarize::initial_aux(&product.weights, &weight.latent, rows, cols);
-    if let Some((_, scale)) = state.params.iter_mut().find(|(r, _)| *r == Role::Scale) {
-        scale.latent = aux;
-    }
 }
 
 /// What each value holds in a stage; the input first.

@@ -167,17 +167,24 @@ fn a_run_that_starts_afresh_takes_away_the_old_one_once_it_is_accepted() {
         ..options(dir.path())
     };
     let go = AtomicBool::new(false);
-    // A refused recipe leaves everything as it was, and makes no folder.
-    let bad = recipe(|text| text.replace("stride = 2", "stride = 2\nweights = \"ternary\""));
-    assert!(fit(&bad, &data(), &afresh, &go, &mut |_| {}).is_err());
-    assert_eq!(listing(), before);
+    // A refused recipe leaves everything as it was, and makes no folder; its teacher counts too.
+    let bad_layer = recipe(|text| text.replace("stride = 2", "stride = 2\nweights = \"ternary\""));
+    let bad_teacher = recipe(|text| {
+        let text = text.replace("lr = 0.01\n", "lr = 0.01\ndistill = {}\n");
+        text + "[teacher.stage]\nkind = \"float\"\nepochs = 1\nbatch = 8\nlr = 0.1\n\
+            [[teacher.layer]]\nkind = \"dense\"\nunits = 2\n"
+    });
     let nowhere = dir.path().join("none");
     let elsewhere = FitOptions {
         run_dir: nowhere.clone(),
         ..afresh.clone()
     };
-    assert!(fit(&bad, &data(), &elsewhere, &go, &mut |_| {}).is_err());
-    assert!(!nowhere.exists());
+    for bad in [bad_layer, bad_teacher] {
+        assert!(fit(&bad, &data(), &afresh, &go, &mut |_| {}).is_err());
+        assert_eq!(listing(), before);
+        assert!(fit(&bad, &data(), &elsewhere, &go, &mut |_| {}).is_err());
+        assert!(!nowhere.exists());
+    }
     // One that is stopped in its first epoch has no checkpoint to be mistaken for its own.
     let other = recipe(|text| text.replace("seed = 9", "seed = 10"));
     let stop = AtomicBool::new(true);

@@ -1,4 +1,4 @@
-//! What a recipe's numbers do: schedules, optimizer steps, losses, cutout.
+//! What a recipe's numbers do: schedules, optimizer steps, losses, cutout, first weights.
 
 mod common;
 
@@ -8,10 +8,11 @@ use onebit_data::{Features, Split};
 use onebit_model::net::Encoder;
 use onebit_train::encode::{Augment, Feeder, Target};
 use onebit_train::loss::loss;
+use onebit_train::mode::Mode;
 use onebit_train::network::{Network, Role};
 use onebit_train::ops::{Estimator, flex_tensor, values};
 use onebit_train::optim::{Form, Param, Rule, Update};
-use onebit_train::recipe::{Input, Loss, Recipe, Stage};
+use onebit_train::recipe::{Input, Loss, Recipe, Stage, StageKind};
 
 fn stage(lines: &str) -> Stage {
     let text = GOOD
@@ -369,4 +370,42 @@ fn cutout_zeroes_exactly_a_square_and_every_place_comes_up() {
         }
         assert_eq!(centres.len(), height * width, "side {side}");
     }
+}
+
+#[test]
+fn weights_that_are_drawn_start_with_a_mean_magnitude_of_a_half() {
+    let text = GOOD.replace("channels = 8", "channels = 8\nweights = \"stochastic\"");
+    let drawing = Recipe::parse(&text).unwrap();
+    let bitwise = drawing.stages[0].clone();
+    let real = Stage {
+        kind: StageKind::Real,
+        ..bitwise.clone()
+    };
+    let copies = |network: &Network, layer: &str| {
+        let idx = network.graph.nodes.iter().position(|n| n.name == layer);
+        network.nodes[idx.unwrap()]
+            .param(Role::Weight)
+            .latent
+            .clone()
+    };
+    let magnitude = |w: &[f32]| w.iter().map(|w| w.abs()).sum::<f32>() / w.len() as f32;
+    let data = images([8, 8, 3], 2);
+    let handing_over = Recipe {
+        stages: vec![real],
+        ..drawing.clone()
+    };
+    let mut network = common::network(&handing_over, &data);
+    let [first, other] = ["conv2", "conv1"].map(|layer| copies(&network, layer));
+    assert!(magnitude(&first) < 0.2, "Glorot & Bengio's limit");
+    network.enter(Mode::of(&bitwise));
+    let drawn = copies(&network, "conv2");
+    assert!((magnitude(&drawn) - 0.5).abs() < 1e-6);
+    let factor = drawn[0] / first[0];
+    let mut pairs = drawn.iter().zip(&first);
+    assert!(pairs.all(|(drawn, first)| (drawn - factor * first).abs() < 1e-6));
+    assert_eq!(copies(&network, "conv1"), other);
+    // Not again in the next stage, and the same where the first stage draws.
+    network.enter(Mode::of(&bitwise));
+    assert_eq!(copies(&network, "conv2"), drawn);
+    assert_eq!(copies(&common::network(&drawing, &data), "conv2"), drawn);
 }

@@ -180,6 +180,29 @@ fn what_a_student_takes_from_its_teacher_changes_it_and_no_weight_at_all_does_no
 }
 
 #[test]
+fn a_teacher_sees_the_image_where_its_student_reads_a_row_of_bits() {
+    let text = format!(
+        "name = \"s\"\ndata = \"x\"\nvalidation = 8\n[input]\nencoding = \"thermometer\"\ncuts = [60, 120, 180]\n\
+         [model]\nhidden = [5]\nnorm = \"batch\"\n{BITWISE}distill = {{}}\n{TEACHER}"
+    );
+    let data = images([6, 6, 2], 7);
+    let dir = tempfile::tempdir().unwrap();
+    run(&Recipe::parse(&text).unwrap(), &data, dir.path()).unwrap();
+    // What is wrong with the teacher's layers has the teacher's key.
+    let rows = Dataset {
+        shape: vec![72],
+        ..data
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let result = run(&Recipe::parse(&text).unwrap(), &rows, dir.path());
+    let error = result.map(|o| o.test).unwrap_err().to_string();
+    assert!(
+        error.contains("teacher.layer[0]") && error.contains("image"),
+        "{error}"
+    );
+}
+
+#[test]
 fn every_epoch_is_recalibrated_before_it_is_judged() {
     let data = images([6, 6, 2], 7);
     let first_accuracy = |epochs: usize| {

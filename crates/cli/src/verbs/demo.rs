@@ -12,7 +12,7 @@ use onebit_train::fit::{Event, FitError, FitOptions, Outcome, TestReport, fit};
 use onebit_train::recipe::Recipe;
 
 use crate::draw::{Picture, image_shape, n_beside, row};
-use crate::engine::{Engine, n_threads};
+use crate::engine::{Engine, n_threads, parse_threads};
 use crate::error::Failure;
 use crate::examples::{Examples, from_split};
 use crate::finish::{self, Finished, Job};
@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = "runs/demo")]
     out: PathBuf,
     /// Threads; 0 is all cores
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = parse_threads)]
     threads: usize,
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use onebit_data::io_remedy;
 use onebit_emit::c::{C, COptions};
 use onebit_emit::loops::WordBits;
 use onebit_emit::lower::Values;
@@ -15,7 +16,7 @@ use serde_json::json;
 
 use crate::error::{Failure, failed, misuse};
 use crate::examples::{from_split, noise};
-use crate::files::{remedy, write_whole};
+use crate::files::write_whole;
 use crate::fpga::FpgaArgs;
 use crate::modelfile;
 use crate::output::{note, say, say_json};
@@ -216,7 +217,7 @@ fn make_folder(path: &Path) -> Result<(), Failure> {
         Err(error) => failed(format!(
             "{}: cannot make the folder: {error}; {}",
             path.display(),
-            remedy(&error)
+            io_remedy(&error)
         )),
     }
 }

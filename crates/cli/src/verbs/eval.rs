@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::engine::{self, Engine, answers, n_threads};
+use crate::engine::{self, Engine, answers, n_threads, parse_threads};
 use crate::error::{Failure, failed};
 use crate::examples::from_split;
 use crate::modelfile::{self, Model};
@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(long)]
     engine: Option<String>,
     /// Threads; 0 is all cores
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = parse_threads)]
     threads: usize,
     /// Print one JSON object
     #[arg(long)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use onebit_data::{Array, ArrayData, npy_bytes};
 use onebit_model::program::Kind;
 
-use crate::engine::{Answers, Engine, answers, n_threads};
+use crate::engine::{Answers, Engine, answers, n_threads, parse_threads};
 use crate::error::Failure;
 use crate::examples::from_array;
 use crate::files::write_whole;
@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long)]
     engine: Option<String>,
     /// Threads; 0 is all cores
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = parse_threads)]
     threads: usize,
 }
 

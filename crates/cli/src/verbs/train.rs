@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use onebit_data::io_remedy;
 use onebit_train::device::DeviceName;
 use onebit_train::fit::{Event, FitError, FitOptions, Outcome, fit};
 use onebit_train::recipe::Recipe;
 use onebit_train::recipe::overrides::parse_with;
 
-use crate::engine::n_threads;
+use crate::engine::{n_threads, parse_threads};
 use crate::error::{Failure, misuse};
-use crate::files::remedy;
 use crate::finish::{self, Job};
 use crate::output::{note, say};
 use crate::progress::{Detail, Training};
@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     prove: Option<u32>,
     /// Threads; 0 is all cores
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = parse_threads)]
     threads: usize,
     /// Where forward and backward passes are computed; a GPU needs a build with its feature
     #[arg(long, value_enum, default_value_t = DeviceArg::Cpu)]
@@ -161,7 +161,7 @@ fn read_recipe(args: &Args) -> Result<(String, Recipe), Failure> {
     let text = std::fs::read_to_string(&args.recipe).map_err(|error| {
         Failure::Failed(format!(
             "{path}: cannot read the recipe: {error}; {}",
-            remedy(&error)
+            io_remedy(&error)
         ))
     })?;
     let wrong = |error| Failure::Failed(format!("{path}: {error}"));

@@ -6,7 +6,7 @@ use onebit_model::net::Net;
 use serde_json::json;
 
 use crate::agree::{Agreement, Subject, all_engines, compare, names};
-use crate::engine::{Engine, n_correct, n_threads};
+use crate::engine::{Engine, n_correct, n_threads, parse_threads};
 use crate::error::{Failure, failed, misuse};
 use crate::examples::from_split;
 use crate::modelfile::{self, Model};
@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     net: Option<PathBuf>,
     /// Threads; 0 is all cores
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = parse_threads)]
     threads: usize,
     /// Print one JSON object
     #[arg(long)]

@@ -361,30 +361,29 @@ fn of_run(problem: Problem, seen: String, advice: String) -> Option<Finding> {
     })
 }
 
-/// The keys that hold a network back from learning its examples by heart, of those that its recipe takes.
+/// What holds a network back from learning its examples by heart, of the keys that its recipe takes.
 fn regularisers(recipe: &Recipe, stage: &Stage, at: &str) -> String {
-    let dropout = recipe
-        .model
-        .is_some()
-        .then(|| format!("`{at}.dropout_hidden`"));
-    let smoothing = stage.loss == Loss::CrossEntropy;
-    let smoothing = smoothing.then(|| format!("`{at}.label_smoothing`"));
-    let keys: Vec<String> = dropout.into_iter().chain(smoothing).collect();
-    match keys.is_empty() {
-        true => "`validation` to see it earlier".into(),
-        false => keys.join(" or "),
+    let mut ways = vec![format!(
+        "set `{at}.augment_shift` or `{at}.augment_flip` for images"
+    )];
+    if recipe.model.is_some() {
+        ways.push(format!("raise `{at}.dropout_hidden`"));
     }
+    if stage.loss == Loss::CrossEntropy {
+        ways.push(format!("raise `{at}.label_smoothing`"));
+    }
+    ways.join(", ")
 }
 
 fn overfitting(curve: &CurveFacts, recipe: &Recipe, stage: &Stage, at: &str) -> Option<Finding> {
-    let raise = regularisers(recipe, stage, at);
     let gap = curve.gap.filter(|gap| *gap > GAP)?;
     let points = 100.0 * gap;
     of_run(
         Problem::Overfitting,
         format!("Training accuracy is {points:.1} points above validation accuracy."),
         format!(
-            "Set `{at}.augment_shift` or `{at}.augment_flip` for images, raise {raise}, or make layers narrower."
+            "{}, or make layers narrower.",
+            capital(regularisers(recipe, stage, at))
         ),
     )
 }
@@ -448,7 +447,7 @@ fn best_early(curve: &CurveFacts, recipe: &Recipe, stage: &Stage, at: &str) -> O
             100.0 * loss
         ),
         format!(
-            "Lower `{at}.lr` (now {}) or `{at}.epochs`, or train against overfitting: augmentation, {}.",
+            "Lower `{at}.lr` (now {}) or `{at}.epochs`, or train against overfitting: {}.",
             stage.lr,
             regularisers(recipe, stage, at)
         ),

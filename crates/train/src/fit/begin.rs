@@ -19,14 +19,14 @@ use crate::graph::{GraphNode, NodeOp, ValueKind};
 use crate::mode::Mode;
 use crate::network::Network;
 use crate::recipe::layers::WeightName;
-use crate::recipe::{Recipe, RecipeError, Stage};
+use crate::recipe::{Recipe, Stage};
 
 impl<'a> Run<'a> {
     /// A run whose recipe and data fit one another; nothing is written yet.
     pub(super) fn open(
         recipe: &'a Recipe,
         data: &'a Dataset,
-        options: &'a FitOptions,
+        options: &FitOptions,
     ) -> Result<Run<'a>, FitError> {
         check_data(recipe, data)?;
         let encoder =
@@ -38,7 +38,7 @@ impl<'a> Run<'a> {
         let mut run = Run {
             recipe,
             data,
-            dir: &options.run_dir,
+            dir: options.run_dir.clone(),
             train,
             validation,
             feeder: Feeder::new(encoder, &recipe.input, &data.shape),
@@ -81,10 +81,10 @@ impl<'a> Run<'a> {
     /// Makes the run folder; a run that starts afresh takes away what another has left there.
     pub(super) fn begin(&self) -> Result<(), FitError> {
         let io = |source| CheckpointError::Io {
-            path: self.dir.to_path_buf(),
+            path: self.dir.clone(),
             source,
         };
-        std::fs::create_dir_all(self.dir).map_err(io)?;
+        std::fs::create_dir_all(&self.dir).map_err(io)?;
         if !self.resumed {
             for name in [LAST_CHECKPOINT, STAGES_CHECKPOINT, BEST_NET, LOG, RESULT] {
                 match std::fs::remove_file(self.dir.join(name)) {
@@ -119,14 +119,21 @@ impl<'a> Run<'a> {
             fill(&mut layer.op);
         }
         self.check_net(&net)?;
+        Ok(self.notes(&network, stage))
+    }
+
+    /// What the recipe asks for that is allowed and worth knowing.
+    fn notes(&self, network: &Network, last: &Stage) -> Vec<String> {
         let mut notes = Vec::new();
-        if let Some(names) = real_products(&network) {
+        let real = real_products(network);
+        if !real.is_empty() {
             notes.push(format!(
-                "{names}: binary weights times real numbers, no XNOR; `input = \"sign\"` makes bits of what a layer reads"
+                "{}: binary weights times real numbers, no XNOR; `input = \"sign\"` makes bits of what a layer reads",
+                real.join(", ")
             ));
         }
         let is_drawn = |node: &GraphNode| matches!(&node.op, NodeOp::Product(product) if product.weights.form == WeightName::Stochastic);
-        if stage.recalibrate == 0 && network.graph.nodes.iter().any(is_drawn) {
+        if last.recalibrate == 0 && network.graph.nodes.iter().any(is_drawn) {
             notes.push(
                 "stochastic weights are deployed as their signs, whose batch statistics differ; `recalibrate = 50` in the \
                  last stage averages them anew"
@@ -140,7 +147,7 @@ impl<'a> Run<'a> {
                 self.recipe.examples
             ));
         }
-        Ok(notes)
+        notes
     }
 
     fn check_net(&self, net: &Net) -> Result<(), FitError> {
@@ -175,7 +182,7 @@ fn mismatch(data: &Dataset, problem: String) -> FitError {
     }
 }
 
-/// Whether there is enough to train and test on, and an image where layers need one.
+/// Whether there is enough to train and test on.
 fn check_data(recipe: &Recipe, data: &Dataset) -> Result<(), FitError> {
     let n = data.train.len();
     if recipe.validation + 2 > n {
@@ -194,34 +201,7 @@ fn check_data(recipe: &Recipe, data: &Dataset) -> Result<(), FitError> {
             "it has one class; there is nothing to tell apart".into(),
         ));
     }
-    let Some(i) = recipe.layers.iter().position(|layer| layer.needs_image()) else {
-        return Ok(());
-    };
-    let needs = |problem: String| {
-        let key = format!("layer[{i}]");
-        Err(RecipeError::Value { key, problem }.into())
-    };
-    if matches!(data.train.features, Features::F32(_)) {
-        return needs(
-            "needs an image of 8-bit pixels, but the examples are real numbers, which dense layers alone read; \
-             store images as bytes"
-                .into(),
-        );
-    }
-    if data.shape.len() != 3 {
-        return needs(format!(
-            "needs an image [height, width, channels], but the examples are {:?}",
-            data.shape
-        ));
-    }
-    match recipe.input.keeps_image() {
-        true => Ok(()),
-        false => needs(
-            "needs an image, but this input.encoding makes a row of bits; use \"channel-thermometer\", \"levels\", \
-             \"sign\" or \"zero-one\""
-                .into(),
-        ),
-    }
+    Ok(())
 }
 
 /// The greatest weights that training may come to: sums reach furthest with them.
@@ -245,19 +225,13 @@ fn fill(op: &mut LayerOp) {
 }
 
 /// The products of binary weights with real numbers.
-fn real_products(network: &Network) -> Option<String> {
+fn real_products(network: &Network) -> Vec<&str> {
     let nodes = network.graph.nodes.iter().enumerate();
-    let names: Vec<&str> = nodes
-        .filter_map(|(idx, node)| match &node.op {
-            NodeOp::Product(product)
-                if product.weights.form != WeightName::Real
-                    && network.is_binary(idx)
-                    && network.kind(node.inputs[0]) == ValueKind::Real =>
-            {
-                Some(&*node.name)
-            }
-            _ => None,
+    let reads_reals = |node: &GraphNode| network.kind(node.inputs[0]) == ValueKind::Real;
+    nodes
+        .filter(|(idx, node)| {
+            matches!(node.op, NodeOp::Product(_)) && network.is_binary(*idx) && reads_reals(node)
         })
-        .collect();
-    (!names.is_empty()).then(|| names.join(", "))
+        .map(|(_, node)| &*node.name)
+        .collect()
 }

@@ -1,6 +1,8 @@
 //! Training on a device without onebit's own operations against training with them: the first step's loss,
 //! statistics and gradients, and whether it learns.
 
+use std::path::Path;
+
 use onebit_data::{Dataset, digits};
 
 use super::*;

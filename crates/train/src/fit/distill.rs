@@ -24,17 +24,17 @@ pub(super) struct Teacher {
     pairs: Vec<(usize, usize, usize)>,
 }
 
+/// A teacher's run, of which nothing is written yet.
+pub(super) struct TeacherRun<'a> {
+    run: Run<'a>,
+    network: Network,
+}
+
 impl Run<'_> {
-    /// Trains the recipe's teacher, or finds it trained.
-    pub(super) fn teacher(
-        &self,
-        student: &Graph,
-        stop: &AtomicBool,
-        observer: &mut (dyn FnMut(Event<'_>) + Send),
-    ) -> Result<Option<Teacher>, FitError> {
-        let Some(spec) = &self.recipe.teacher else {
-            return Ok(None);
-        };
+    /// The recipe of the teacher, where a stage distils from one.
+    pub(super) fn teacher_recipe(&self) -> Option<Recipe> {
+        let distils = self.recipe.stages.iter().any(|s| s.distill.is_some());
+        let spec = self.recipe.teacher.as_ref().filter(|_| distils)?;
         let mut recipe = Recipe {
             name: format!("{}-teacher", self.recipe.name),
             stages: vec![spec.stage.clone()],
@@ -47,26 +47,56 @@ impl Run<'_> {
             recipe.layers = spec.layers.clone();
             recipe.defaults = spec.defaults.clone();
         }
+        Some(recipe)
+    }
+
+    /// The teacher's run at its start or where its checkpoint left it.
+    ///
+    /// # Errors
+    /// What does not fit, by its key in the student's recipe.
+    pub(super) fn open_teacher<'a>(
+        &'a self,
+        recipe: &'a Recipe,
+    ) -> Result<TeacherRun<'a>, FitError> {
         let options = FitOptions {
             run_dir: self.dir.join("teacher"),
             resume: self.resumes,
             threads: 0,
             device: self.device.name(),
         };
-        let mut run = Run::open(&recipe, self.data, &options)?;
-        let mut network = run.enter(&spec.stage, None).map_err(|error| match error {
-            FitError::Recipe(RecipeError::Value { key, problem }) if !spec.layers.is_empty() => {
+        let mut run = Run::open(recipe, self.data, &options)?;
+        let is_own = recipe.layers != self.recipe.layers;
+        let stage = &recipe.stages[0];
+        let mut network = run.enter(stage, None).map_err(|error| match error {
+            FitError::Recipe(RecipeError::Value { key, problem }) if is_own => {
                 let key = format!("teacher.{key}");
                 FitError::Recipe(RecipeError::Value { key, problem })
             }
             other => other,
         })?;
-        check_groups(&spec.stage, "teacher.stage", &network)?;
-        run.begin()?;
+        check_groups(stage, "teacher.stage", &network)?;
         run.restore_once(&mut network)?;
-        run.run_phase(&mut network, &spec.stage, None, stop, observer)?;
-        let pairs = pairs(student, &network.graph);
-        Ok(Some(Teacher { network, pairs }))
+        Ok(TeacherRun { run, network })
+    }
+}
+
+impl TeacherRun<'_> {
+    /// Trains the teacher to its end.
+    pub(super) fn train(
+        mut self,
+        student: &Graph,
+        stop: &AtomicBool,
+        observer: &mut (dyn FnMut(Event<'_>) + Send),
+    ) -> Result<Teacher, FitError> {
+        let stage = &self.run.recipe.stages[0];
+        self.run.begin()?;
+        self.run
+            .run_phase(&mut self.network, stage, None, stop, observer)?;
+        let pairs = pairs(student, &self.network.graph);
+        Ok(Teacher {
+            network: self.network,
+            pairs,
+        })
     }
 }
 

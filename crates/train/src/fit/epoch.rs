@@ -29,7 +29,7 @@ impl Run<'_> {
         observer: &mut (dyn FnMut(Event<'_>) + Send),
     ) -> Result<EpochRecord, FitError> {
         let began = Instant::now();
-        let batch = stage.batch.min(self.train.len());
+        let (batch, steps) = self.batches(stage);
         let epoch = self.position.epoch + 1;
         let seed = hash32(
             self.recipe.seed as u32,
@@ -39,7 +39,6 @@ impl Run<'_> {
         order.shuffle(&mut ChaCha8Rng::seed_from_u64(
             u64::from(seed) << 32 | self.recipe.seed & 0xFFFF_FFFF,
         ));
-        let steps = self.train.len() / batch;
         let total_steps = (steps * stage.epochs) as f32;
         let mut sums = Sums::default();
         // Draws and schedules of weights start anew, so that a resumed epoch is the same as any other.
@@ -97,8 +96,7 @@ impl Run<'_> {
         sums: &Sums,
         began: Instant,
     ) -> EpochRecord {
-        let batch = stage.batch.min(self.train.len());
-        let steps = self.train.len() / batch;
+        let (batch, steps) = self.batches(stage);
         let epoch = self.position.epoch + 1;
         let limit = if stage.latent_clip > 0.0 {
             stage.latent_clip

@@ -4,7 +4,7 @@
 //! `last.ckpt` (with a twin also `stages.ckpt`, the last stage's), `best.net` and `result.json`. The validation
 //! split, held out of the training set, picks the epoch; the test set is only read once everything is trained.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use onebit_data::{Dataset, Features, Split};
@@ -17,15 +17,16 @@ use crate::checkpoint::{self, CheckpointError, Position, write_whole};
 use crate::device::{Device, DeviceName};
 use crate::encode::{Augment, Feeder, Target};
 use crate::export::export;
-use crate::graph::{self, Extent, Graph, ValueKind};
+use crate::graph::Graph;
 use crate::loss::predictions;
 use crate::mode::Mode;
 use crate::network::Network;
 use crate::ops::values;
 pub use crate::outcome::{EpochRecord, Event, FitError, Outcome, TestReport, tally};
-use crate::recipe::{Norm, Recipe, RecipeError, Stage, StageKind};
+use crate::recipe::{Recipe, RecipeError, Stage, StageKind};
 use crate::simd::hash32;
 use distill::Teacher;
+pub use topology::{network_graph, target};
 
 /// Examples evaluated at a time.
 const EVAL_BATCH: usize = 512;
@@ -68,21 +69,11 @@ pub fn fit(
     observer: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Result<Outcome, FitError> {
     recipe.check()?;
-    keep_freed_pages();
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(options.threads)
         .build()
         .map_err(|e| FitError::Threads(e.to_string()))?;
     pool.install(|| Run::open(recipe, data, options)?.train(stop, observer))
-}
-
-/// Frees one large block, after which glibc keeps freed memory instead of handing it back to the system
-/// after every step: its thresholds follow the largest block freed. Elsewhere this does nothing.
-fn keep_freed_pages() {
-    const LARGEST_THAT_COUNTS: usize = 32 << 20;
-    drop(std::hint::black_box(Vec::<u8>::with_capacity(
-        LARGEST_THAT_COUNTS - 8192,
-    )));
 }
 
 mod begin;
@@ -91,13 +82,14 @@ mod device_tests;
 mod distill;
 mod epoch;
 mod resume;
+mod topology;
 mod update;
 
 /// A run in progress.
 struct Run<'a> {
     recipe: &'a Recipe,
     data: &'a Dataset,
-    dir: &'a Path,
+    dir: PathBuf,
     train: Split,
     validation: Split,
     feeder: Feeder,
@@ -118,13 +110,17 @@ impl<'a> Run<'a> {
         observer: &mut (dyn FnMut(Event<'_>) + Send),
     ) -> Result<Outcome, FitError> {
         let stages: Vec<Stage> = self.recipe.stages.clone();
-        self.fits()?
-            .iter()
-            .for_each(|text| observer(Event::Note(text)));
+        let notes = self.fits()?;
+        let teacher_recipe = self.teacher_recipe();
+        let teacher_run = match &teacher_recipe {
+            Some(recipe) => Some(self.open_teacher(recipe)?),
+            None => None,
+        };
         self.begin()?;
-        let teacher = match stages.iter().any(|stage| stage.distill.is_some()) {
-            true => self.teacher(&self.graph(StageKind::Bitwise)?, stop, observer)?,
-            false => None,
+        notes.iter().for_each(|text| observer(Event::Note(text)));
+        let teacher = match teacher_run {
+            Some(run) => Some(run.train(&self.graph(StageKind::Bitwise)?, stop, observer)?),
+            None => None,
         };
         let mut network = None;
         while self.position.phase < stages.len() {
@@ -132,9 +128,6 @@ impl<'a> Run<'a> {
             let mut net = self.enter(stage, network.take())?;
             self.restore_once(&mut net)?;
             self.run_phase(&mut net, stage, teacher.as_ref(), stop, observer)?;
-            if self.position.phase + 1 == stages.len() && self.validation.is_empty() {
-                self.save_best(&self.lowered(&net)?)?;
-            }
             network = Some(net);
             self.next_phase();
         }
@@ -205,8 +198,7 @@ impl<'a> Run<'a> {
         stop: &AtomicBool,
         observer: &mut (dyn FnMut(Event<'_>) + Send),
     ) -> Result<(), FitError> {
-        let batch = stage.batch.min(self.train.len());
-        let steps = self.train.len() / batch;
+        let (_, steps) = self.batches(stage);
         let phase = self.position.phase;
         observer(Event::Phase {
             kind: stage.kind,
@@ -228,9 +220,7 @@ impl<'a> Run<'a> {
                 phase + 1 == self.recipe.stages.len() && stage.kind == StageKind::Bitwise;
             if last_stage {
                 let net = self.lowered(network)?;
-                if !self.validation.is_empty() {
-                    self.keep_best(&net, record.val_accuracy)?;
-                }
+                self.keep_best(&net, record.val_accuracy)?;
             }
             self.position.history.push(record);
             checkpoint::save(&self.checkpoint_path(), network, &self.position)?;
@@ -242,11 +232,17 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Examples in a batch of a stage, and batches in its epochs.
+    fn batches(&self, stage: &Stage) -> (usize, usize) {
+        let batch = stage.batch.min(self.train.len());
+        (batch, self.train.len() / batch)
+    }
+
     /// Averages the statistics of batch norms anew over some batches, with the weights as they are.
     fn recalibrate(&self, network: &mut Network, stage: &Stage) {
-        let batch = stage.batch.min(self.train.len());
-        let batches: Vec<usize> = (0..self.train.len()).collect();
-        for (i, indices) in batches
+        let (batch, _) = self.batches(stage);
+        let indices: Vec<usize> = (0..self.train.len()).collect();
+        for (i, indices) in indices
             .chunks_exact(batch)
             .take(stage.recalibrate)
             .enumerate()
@@ -287,8 +283,7 @@ impl<'a> Run<'a> {
     /// The network's Net, of which nothing was written yet that could not be written.
     fn lowered(&self, network: &Network) -> Result<Net, FitError> {
         let net = export(network, self.recipe, self.feeder.encoder(), self.data);
-        let batch = self.recipe.stages[self.position.phase].batch;
-        let steps = self.train.len() / batch.min(self.train.len());
+        let (_, steps) = self.batches(&self.recipe.stages[self.position.phase]);
         match onebit_model::check_net(&net) {
             Ok(_) => Ok(net),
             Err(errors) => Err(FitError::Diverged {
@@ -305,20 +300,16 @@ impl<'a> Run<'a> {
         Some(self.checkpoint_path()).filter(|path| path.exists())
     }
 
+    /// Keeps the Net of an epoch that is better than all before it; the newest where no examples are held out.
     fn keep_best(&mut self, net: &Net, accuracy: f64) -> Result<(), FitError> {
-        if self.position.best.is_none_or(|(best, _)| accuracy > best) {
+        if !self.validation.is_empty() {
+            if self.position.best.is_some_and(|(best, _)| accuracy <= best) {
+                return Ok(());
+            }
             self.position.best = Some((accuracy, self.position.epoch));
-            self.save_best(net)?;
         }
-        Ok(())
-    }
-
-    fn save_best(&self, net: &Net) -> Result<(), FitError> {
-        write_whole(
-            &self.dir.join(BEST_NET),
-            &onebit_model::netfile::net_to_bytes(net),
-        )?;
-        Ok(())
+        let bytes = onebit_model::netfile::net_to_bytes(net);
+        Ok(write_whole(&self.dir.join(BEST_NET), &bytes)?)
     }
 
     fn test(&self, network: &Network, target: Target) -> TestReport {
@@ -328,15 +319,13 @@ impl<'a> Run<'a> {
 
     fn finish(self, twin: Option<TestReport>) -> Result<Outcome, FitError> {
         let path = self.dir.join(BEST_NET);
-        let bytes = std::fs::read(&path).map_err(|source| CheckpointError::Io {
+        let broken = |problem: String| CheckpointError::Broken {
             path: path.clone(),
-            source,
-        })?;
+            problem,
+        };
+        let bytes = std::fs::read(&path).map_err(|e| broken(e.to_string()))?;
         let net =
-            onebit_model::netfile::net_from_bytes(&bytes).map_err(|e| CheckpointError::Broken {
-                path,
-                problem: e.to_string(),
-            })?;
+            onebit_model::netfile::net_from_bytes(&bytes).map_err(|e| broken(e.to_string()))?;
         let test = tally(
             &net_answers(&net, &self.data.test),
             &self.data.test.labels,
@@ -402,56 +391,4 @@ fn net_answers(net: &Net, split: &Split) -> Vec<usize> {
 
 fn first_greatest<T: PartialOrd>(scores: &[T]) -> usize {
     (0..scores.len()).fold(0, |best, c| if scores[c] > scores[best] { c } else { best })
-}
-
-/// The graph of a recipe's network over a data set in a stage of this kind: the float twin sees the pixels themselves,
-/// all other kinds what `feeder` encodes.
-///
-/// Its input is `[h, w, channels]` where the recipe lists layers and the examples have the shape `[h, w, c]`, else
-/// `[1, 1, n]`.
-///
-/// # Errors
-/// [`RecipeError::Value`] naming the layer, with both shapes where they do not fit. An encoding that flattens images
-/// before a convolution is only found when the network's Net is checked.
-pub fn network_graph(
-    recipe: &Recipe,
-    data: &Dataset,
-    feeder: &Feeder,
-    kind: StageKind,
-) -> Result<Graph, RecipeError> {
-    let mut shaped = recipe.clone();
-    let is_float = kind == StageKind::Float;
-    if let Some(model) = &mut shaped.model
-        && is_float
-        && model.norm == Norm::Batch
-    {
-        model.output_norm = Norm::None;
-    }
-    let n_inputs = feeder.n_inputs(target(kind));
-    let input = match (&recipe.model, &data.shape[..]) {
-        (None, &[height, width, channels])
-            if n_inputs.is_multiple_of(height * width * channels) =>
-        {
-            Extent {
-                height,
-                width,
-                channels: n_inputs / (height * width),
-            }
-        }
-        _ => Extent::flat(n_inputs),
-    };
-    let input_kind = match is_float {
-        true => ValueKind::Real,
-        false => feeder.kind(),
-    };
-    graph::build(&shaped, input, input_kind, data.n_classes)
-}
-
-/// What [`Feeder::batch`] gives the first layer of a stage of this kind.
-pub fn target(kind: StageKind) -> Target {
-    match kind {
-        StageKind::Compress | StageKind::Real => Target::ScaledCodes,
-        StageKind::Bitwise | StageKind::BinaryActivations => Target::Codes,
-        StageKind::Float => Target::Real,
-    }
 }

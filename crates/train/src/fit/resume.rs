@@ -18,52 +18,30 @@ use crate::recipe::Recipe;
 pub(super) fn changes(position: &Position, recipe: &Recipe) -> Result<Vec<String>, String> {
     let before = Recipe::parse(&position.recipe)
         .map_err(|error| format!("holds a recipe that this version cannot read ({error})"))?;
-    let n_stages = before.stages.len();
     let (old, new) = (leaves(&before), leaves(recipe));
     let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
     keys.sort_unstable();
     keys.dedup();
-    keys.retain(|key| old.get(*key) != new.get(*key));
-    let tell = |key: &str| {
+    keys.retain(|key| !is_label(key) && old.get(*key) != new.get(*key));
+    let tell = |key: &&String| {
         let show = |side: &BTreeMap<String, String>| {
-            side.get(key).map_or("not given".into(), String::clone)
+            side.get(*key).map_or("not given".into(), String::clone)
         };
         format!("`{key}` was {} and is {}", show(&old), show(&new))
     };
-    let is_fixed = |key: &str| {
-        let stage = key
-            .strip_prefix("stage.")
-            .and_then(|rest| rest.split_once('.'));
-        match stage {
-            Some((i, rest)) => {
-                let i: usize = i.parse().unwrap_or(0);
-                recipe.stages.len() != n_stages
-                    || i < position.phase
-                    || (i == position.phase && rest == "kind")
-            }
-            None if key.starts_with("twin.") => {
-                position.phase > n_stages || recipe.twin.is_none() || before.twin.is_none()
-            }
-            // The data's own checksum is compared.
-            None => key != "data" && key != "name",
-        }
-    };
-    let fixed: Vec<String> = keys
+    let fixed = keys
         .iter()
-        .filter(|key| is_fixed(key))
-        .map(|key| tell(key))
-        .collect();
+        .filter(|key| is_done(key, position, &before, recipe));
+    let fixed: Vec<String> = fixed.map(tell).collect();
     if !fixed.is_empty() {
         return Err(format!(
             "was made by another recipe: {}; only stages that are not done can change on the way",
             fixed.join(", ")
         ));
     }
-    let epochs = match recipe.stages.get(position.phase) {
-        Some(stage) => stage.epochs,
-        None => recipe.twin.as_ref().map_or(usize::MAX, |twin| twin.epochs),
-    };
-    if epochs < position.epoch {
+    let mut phases = recipe.stages.iter().chain(&recipe.twin);
+    let epochs = phases.nth(position.phase).map(|stage| stage.epochs);
+    if let Some(epochs) = epochs.filter(|&epochs| epochs < position.epoch) {
         return Err(format!(
             "has done {} epochs of this stage already, more than the {epochs} it is to have now",
             position.epoch
@@ -74,8 +52,29 @@ pub(super) fn changes(position: &Position, recipe: &Recipe) -> Result<Vec<String
         position.epoch + 1,
         position.phase + 1
     );
-    let told = keys.iter().filter(|key| **key != "data" && **key != "name");
-    Ok(told.map(|key| format!("{} ({from})", tell(key))).collect())
+    let told = keys.iter().map(|key| format!("{} ({from})", tell(key)));
+    Ok(told.collect())
+}
+
+/// Whether a key changes no number: the run's own name, and where the data lies, whose checksum is compared.
+fn is_label(key: &str) -> bool {
+    key == "data" || key == "name"
+}
+
+/// Whether the run has used the key's value already, so that it cannot change.
+fn is_done(key: &str, position: &Position, before: &Recipe, now: &Recipe) -> bool {
+    let n_stages = before.stages.len();
+    if key.starts_with("twin.") {
+        return position.phase > n_stages || now.twin.is_none() || before.twin.is_none();
+    }
+    let stage = key
+        .strip_prefix("stage.")
+        .and_then(|rest| rest.split_once('.'));
+    let Some((i, rest)) = stage else {
+        return true;
+    };
+    let i: usize = i.parse().unwrap_or(0);
+    now.stages.len() != n_stages || i < position.phase || (i == position.phase && rest == "kind")
 }
 
 /// Every value of a recipe by its path, as `--set` names it.
@@ -114,12 +113,13 @@ pub(super) fn checksum(data: &Dataset) -> u32 {
     let mut take = |split: &Split| {
         match &split.features {
             Features::U8(pixels) => hasher.update(pixels),
-            Features::F32(values) => values.iter().for_each(|v| hasher.update(&v.to_le_bytes())),
+            Features::F32(values) => values.chunks(1024).for_each(|values| {
+                let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+                hasher.update(&bytes);
+            }),
         }
-        split
-            .labels
-            .iter()
-            .for_each(|label| hasher.update(&label.to_le_bytes()));
+        let labels = split.labels.iter().flat_map(|label| label.to_le_bytes());
+        hasher.update(&labels.collect::<Vec<u8>>());
     };
     take(&data.train);
     take(&data.test);

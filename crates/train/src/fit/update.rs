@@ -25,7 +25,7 @@ pub(super) fn update_of(
         (true, true) => Match::BinaryWeights,
         (true, false) => Match::RealWeights,
     };
-    let group = group_of(stage, network, node, kind);
+    let group = group_of(stage, network, node, kind).map(|i| &stage.groups[i]);
     let own = group.and_then(|group| group.optimizer.as_ref());
     let spec = own.unwrap_or(&stage.optimizer);
     // A stage's decay is for real weights: the real copies of binary weights have no scale that it could act on, and
@@ -55,19 +55,14 @@ pub(super) fn update_of(
     }
 }
 
-/// The first group that holds a parameter of this kind.
-fn group_of<'a>(
-    stage: &'a Stage,
-    network: &Network,
-    node: usize,
-    kind: Match,
-) -> Option<&'a GroupSpec> {
+/// The index of the first group that holds a parameter of this kind.
+fn group_of(stage: &Stage, network: &Network, node: usize, kind: Match) -> Option<usize> {
     let name = &network.graph.nodes[node].name;
-    let holds = |group: &&GroupSpec| {
+    let holds = |group: &GroupSpec| {
         group.matches == kind
             && (group.layers.is_empty() || group.layers.iter().any(|layer| is_of(name, layer)))
     };
-    stage.groups.iter().find(holds)
+    stage.groups.iter().position(holds)
 }
 
 /// Whether the step `name` belongs to a layer: `conv2.norm` does to `conv2`.
@@ -103,30 +98,24 @@ pub(super) fn check_groups(stage: &Stage, at: &str, network: &Network) -> Result
     };
     let nodes = &network.graph.nodes;
     for (i, group) in stage.groups.iter().enumerate() {
-        for layer in &group.layers {
-            if !nodes.iter().any(|node| is_of(&node.name, layer)) {
-                let products = nodes.iter().filter(|n| matches!(n.op, NodeOp::Product(_)));
-                let names: Vec<&str> = products.map(|node| &*node.name).collect();
-                let names = names.join(", ");
-                return bad(
-                    i,
-                    "layers",
-                    format!("names `{layer}`; the layers are {names}"),
-                );
-            }
+        let is_known = |layer: &&String| nodes.iter().any(|node| is_of(&node.name, layer));
+        if let Some(layer) = group.layers.iter().find(|layer| !is_known(layer)) {
+            let products = nodes.iter().filter(|n| matches!(n.op, NodeOp::Product(_)));
+            let names: Vec<&str> = products.map(|node| &*node.name).collect();
+            let problem = format!("names `{layer}`; the layers are {}", names.join(", "));
+            return bad(i, "layers", problem);
         }
-        let is_bop = |spec: &GroupSpec| {
-            let own = spec.optimizer.as_ref();
-            own.is_some_and(|optimizer| optimizer.rule == RuleName::Bop)
-        };
-        let flipped = nodes.iter().enumerate().find(|(idx, node)| {
-            let found = group_of(stage, network, *idx, Match::BinaryWeights);
-            matches!(node.op, NodeOp::Product(_))
-                && network.is_binary(*idx)
-                && found.is_some_and(|found| std::ptr::eq(found, group) && is_bop(found))
-                && !are_signs(network, *idx)
-        });
-        if let Some((_, node)) = flipped {
+    }
+    let is_bop = |i: &usize| {
+        let own = stage.groups[*i].optimizer.as_ref();
+        own.is_some_and(|optimizer| optimizer.rule == RuleName::Bop)
+    };
+    for (idx, node) in nodes.iter().enumerate() {
+        if !network.is_binary(idx) || are_signs(network, idx) {
+            continue;
+        }
+        let group = group_of(stage, network, idx, Match::BinaryWeights);
+        if let Some(i) = group.filter(is_bop) {
             let problem = format!(
                 "is \"bop\", which only flips signs, but the weights of `{}` are more than signs; give it layers with \
                  weights = \"sign\" in `layers`",

@@ -155,7 +155,7 @@ impl Builder {
             if self.n_layers > MAX_BUILT {
                 return self.fail(format!("comes after {MAX_BUILT} layers of repeated blocks"));
             }
-            if spec.needs_image() && !matches!(spec, LayerSpec::Block(_)) && self.is_flat(x) {
+            if spec.needs_image() && self.is_flat(x) {
                 let from = self.graph.extent(x);
                 return self.fail(format!(
                     "needs an image, but its input {from} is a row: it follows a dense layer or an average over the image"

@@ -1,9 +1,11 @@
-//! What a node holds before training: Glorot-uniform weights, neutral norms, shifts and slopes.
+//! What a node holds before training: Glorot-uniform weights, neutral norms, shifts and slopes; and what of it starts
+//! anew when weights take another form.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::recipe::layers::WeightName;
 
 pub(super) fn node_state(graph: &Graph, node: &GraphNode, rng: &mut ChaCha8Rng) -> NodeState {
     let channels = node.extent.channels;
@@ -69,4 +71,37 @@ fn product_params(product: &Product, rng: &mut ChaCha8Rng) -> Vec<(Role, Param)>
         params.push((Role::Scale, Param::new(aux, 1, n_aux, Form::Real)));
     }
     params
+}
+
+/// Puts what a form needs where it starts, for weights that had another form `before` or none: learned scales where
+/// they begin for the weights as they are, and weights that are drawn where draws tell them apart.
+pub(super) fn begin(
+    state: &mut NodeState,
+    product: &Product,
+    before: Option<WeightForm<'_>>,
+    now: WeightForm<'_>,
+) {
+    let is_drawn = |form: &WeightForm<'_>| matches!(form, WeightForm::Method(spec) if spec.form == WeightName::Stochastic);
+    if is_drawn(&now) && !before.as_ref().is_some_and(is_drawn) {
+        let weight = state.params.iter_mut().find(|(r, _)| *r == Role::Weight);
+        weight.into_iter().for_each(|(_, p)| spread(&mut p.latent));
+    }
+    if matches!(now, WeightForm::Method(_)) && !matches!(before, Some(WeightForm::Method(_))) {
+        let weight = state.param(Role::Weight);
+        let (rows, cols) = weight.dims();
+        let aux = binarize::initial_aux(&product.weights, &weight.latent, rows, cols);
+        if let Some((_, scale)) = state.params.iter_mut().find(|(r, _)| *r == Role::Scale) {
+            scale.latent = aux;
+        }
+    }
+}
+
+/// Scales weights to a mean magnitude of 1/2. That of BinaryConnect's first weights, uniform between -1 and 1: far
+/// smaller ones would be drawn as noise.
+fn spread(latent: &mut [f32]) {
+    let mean = latent.iter().map(|w| f64::from(w.abs())).sum::<f64>() / latent.len() as f64;
+    if mean > 0.0 {
+        let factor = (0.5 / mean) as f32;
+        latent.iter_mut().for_each(|w| *w *= factor);
+    }
 }

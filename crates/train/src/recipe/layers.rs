@@ -36,13 +36,12 @@ pub enum LayerSpec {
 }
 
 impl LayerSpec {
-    /// Whether the layer reads an image, or the first of a block does.
+    /// Whether the layer itself reads an image; of a block, ask its layers.
     pub(crate) fn needs_image(&self) -> bool {
-        match self {
-            LayerSpec::Dense(_) | LayerSpec::Norm(_) => false,
-            LayerSpec::Block(block) => block.layers.iter().any(LayerSpec::needs_image),
-            _ => true,
-        }
+        !matches!(
+            self,
+            LayerSpec::Dense(_) | LayerSpec::Norm(_) | LayerSpec::Block(_)
+        )
     }
 }
 

@@ -14,9 +14,8 @@ use onebit_data::{Dataset, Features, Split};
 use onebit_testkit::Random;
 use onebit_train::checkpoint;
 use onebit_train::device::DeviceName;
-use onebit_train::encode::{Feeder, Target, fit_encoder};
-use onebit_train::fit::{Event, FitError, FitOptions, Outcome, fit};
-use onebit_train::graph::{self, Extent};
+use onebit_train::encode::{Feeder, fit_encoder};
+use onebit_train::fit::{Event, FitError, FitOptions, Outcome, fit, network_graph};
 use onebit_train::mode::Mode;
 use onebit_train::network::Network;
 use onebit_train::recipe::Recipe;
@@ -115,17 +114,8 @@ pub fn feeder(recipe: &Recipe, data: &Dataset) -> Feeder {
 /// The recipe's network in its last stage, before training.
 pub fn network(recipe: &Recipe, data: &Dataset) -> Network {
     let feeder = feeder(recipe, data);
-    let n_inputs = feeder.n_inputs(Target::Codes);
-    let extent = match (&recipe.model, &data.shape[..]) {
-        (None, &[height, width, _]) => Extent {
-            height,
-            width,
-            channels: n_inputs / (height * width),
-        },
-        _ => Extent::flat(n_inputs),
-    };
-    let graph = graph::build(recipe, extent, feeder.kind(), data.n_classes).unwrap();
     let stage = recipe.stages.last().unwrap();
+    let graph = network_graph(recipe, data, &feeder, stage.kind).unwrap();
     Network::new(graph, Mode::of(stage), recipe.seed)
 }
 
