@@ -164,12 +164,15 @@ fn table(rows: &[Row], records: &[Value]) -> String {
         let gain = base.map_or(String::new(), |base| {
             format!("{:+.2}", 100.0 * (accuracy - base))
         });
+        let seeds = match n {
+            1 => "1".to_owned(),
+            n => format!("{n} ({:.2})", 100.0 * spread),
+        };
         text += &format!(
-            "| `{}` | {} | {:.2} % | {n} ({:.2}) | {gain} |\n",
+            "| `{}` | {} | {:.2} % | {seeds} | {gain} |\n",
             row.name,
             row.title,
-            100.0 * accuracy,
-            100.0 * spread
+            100.0 * accuracy
         );
     }
     text
@@ -200,7 +203,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("| `other` | t | 60.00 % | 1 (0.00) | +5.00 |"),
+            text.contains("| `other` | t | 60.00 % | 1 | +5.00 |"),
             "{text}"
         );
         assert!(!text.contains("unknown"));
