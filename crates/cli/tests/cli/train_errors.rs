@@ -43,6 +43,11 @@ fn a_wrong_recipe_is_named_with_its_key() {
     let error = fails(folder.path(), 1, &["train", "r.toml", "--data", "mnits"]);
     assert!(error.contains("mnits"), "{error}");
     assert!(fails(folder.path(), 2, &["train", "r.toml", "--name", "a/b"]).contains("--name"));
+    let error = fails(folder.path(), 2, &["train", "r.toml", "--threads", "1025"]);
+    assert!(
+        error.contains("--threads") && error.contains("1024"),
+        "{error}"
+    );
 }
 
 #[test]

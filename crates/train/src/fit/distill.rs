@@ -65,7 +65,8 @@ impl Run<'_> {
             device: self.device.name(),
         };
         let mut run = Run::open(recipe, self.data, &options)?;
-        let is_own = recipe.layers != self.recipe.layers;
+        let spec = self.recipe.teacher.as_ref();
+        let is_own = spec.is_some_and(|spec| !spec.layers.is_empty());
         let stage = &recipe.stages[0];
         let mut network = run.enter(stage, None).map_err(|error| match error {
             FitError::Recipe(RecipeError::Value { key, problem }) if is_own => {
