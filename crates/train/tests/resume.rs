@@ -307,10 +307,13 @@ fn what_is_allowed_and_worth_knowing_is_noted_before_training() {
     let stochastic = |text: String| text.replace("weights = \"sign\"", "weights = \"stochastic\"");
     let drawn = notes(&stochastic);
     assert!(
-        drawn.len() == 1 && drawn[0].contains("recalibrate"),
+        drawn.len() == 2 && drawn[0].contains("recalibrate") && drawn[1].contains("lr_scale"),
         "{drawn:?}"
     );
-    let settled =
-        |text: String| stochastic(text).replace("lr = 0.01", "lr = 0.01\nrecalibrate = 2");
+    let settled = |text: String| {
+        let rates = "[[stage.group]]\nmatch = \"binary-weights\"\nlr_scale = \"glorot\"";
+        let last = format!("lr = 0.01\nrecalibrate = 2\n{rates}");
+        stochastic(text).replace("lr = 0.01", &last)
+    };
     assert_eq!(notes(&settled), [""; 0]);
 }

@@ -19,6 +19,7 @@ use crate::graph::{GraphNode, NodeOp, ValueKind};
 use crate::mode::Mode;
 use crate::network::Network;
 use crate::recipe::layers::WeightName;
+use crate::recipe::optimizer::{GroupSpec, LrScale, Match};
 use crate::recipe::{Recipe, Stage};
 
 impl<'a> Run<'a> {
@@ -133,12 +134,24 @@ impl<'a> Run<'a> {
             ));
         }
         let is_drawn = |node: &GraphNode| matches!(&node.op, NodeOp::Product(product) if product.weights.form == WeightName::Stochastic);
-        if last.recalibrate == 0 && network.graph.nodes.iter().any(is_drawn) {
-            notes.push(
-                "stochastic weights are deployed as their signs, whose batch statistics differ; `recalibrate = 50` in the \
-                 last stage averages them anew"
-                    .to_string(),
-            );
+        if network.graph.nodes.iter().any(is_drawn) {
+            if last.recalibrate == 0 {
+                notes.push(
+                    "stochastic weights are deployed as their signs, whose batch statistics differ; `recalibrate = 50` in \
+                     the last stage averages them anew"
+                        .to_string(),
+                );
+            }
+            let is_far = |group: &GroupSpec| {
+                group.matches == Match::BinaryWeights && group.lr_scale == LrScale::Glorot
+            };
+            if !last.groups.iter().any(is_far) {
+                notes.push(
+                    "stochastic weights are noise until they are far from 0; a group of \"binary-weights\" with \
+                     `lr_scale = \"glorot\"` has BinaryConnect's rates, which take them there"
+                        .to_string(),
+                );
+            }
         }
         let available = self.data.train.len() - self.recipe.validation;
         if self.recipe.examples > available {
