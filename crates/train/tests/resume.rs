@@ -88,6 +88,24 @@ fn what_is_still_to_come_may_change_on_resuming_and_is_told() {
 }
 
 #[test]
+fn a_stage_may_end_with_the_epochs_that_are_done() {
+    for validation in [0, 8] {
+        let recipe = |epochs: usize| {
+            recipe(|text| {
+                text.replace("validation = 8", &format!("validation = {validation}"))
+                    .replace("epochs = 3", &format!("epochs = {epochs}"))
+            })
+        };
+        let dir = tempfile::tempdir().unwrap();
+        stopped(&recipe(3), dir.path(), 1, 3);
+        let outcome = run(&recipe(2), &data(), dir.path()).unwrap();
+        let epochs = outcome.history.iter().filter(|epoch| epoch.phase == 1);
+        assert_eq!(epochs.count(), 2);
+        assert_eq!(outcome.best.is_some(), validation > 0);
+    }
+}
+
+#[test]
 fn what_was_done_cannot_change_and_is_named() {
     let dir = tempfile::tempdir().unwrap();
     stopped(&recipe(|text| text), dir.path(), 1, 3);

@@ -128,6 +128,10 @@ impl<'a> Run<'a> {
             let mut net = self.enter(stage, network.take())?;
             self.restore_once(&mut net)?;
             self.run_phase(&mut net, stage, teacher.as_ref(), stop, observer)?;
+            if self.position.phase + 1 == stages.len() && self.validation.is_empty() {
+                // Without examples to judge by, the last epoch counts; a resumed stage may have none left to run.
+                self.save_best(&self.lowered(&net)?)?;
+            }
             network = Some(net);
             self.next_phase();
         }
@@ -220,7 +224,9 @@ impl<'a> Run<'a> {
                 phase + 1 == self.recipe.stages.len() && stage.kind == StageKind::Bitwise;
             if last_stage {
                 let net = self.lowered(network)?;
-                self.keep_best(&net, record.val_accuracy)?;
+                if !self.validation.is_empty() {
+                    self.keep_best(&net, record.val_accuracy)?;
+                }
             }
             self.position.history.push(record);
             checkpoint::save(&self.checkpoint_path(), network, &self.position)?;
@@ -300,14 +306,16 @@ impl<'a> Run<'a> {
         Some(self.checkpoint_path()).filter(|path| path.exists())
     }
 
-    /// Keeps the Net of an epoch that is better than all before it; the newest where no examples are held out.
+    /// Keeps the Net of an epoch that is better than all before it.
     fn keep_best(&mut self, net: &Net, accuracy: f64) -> Result<(), FitError> {
-        if !self.validation.is_empty() {
-            if self.position.best.is_some_and(|(best, _)| accuracy <= best) {
-                return Ok(());
-            }
+        if self.position.best.is_none_or(|(best, _)| accuracy > best) {
             self.position.best = Some((accuracy, self.position.epoch));
+            self.save_best(net)?;
         }
+        Ok(())
+    }
+
+    fn save_best(&self, net: &Net) -> Result<(), FitError> {
         let bytes = onebit_model::netfile::net_to_bytes(net);
         Ok(write_whole(&self.dir.join(BEST_NET), &bytes)?)
     }
