@@ -206,7 +206,8 @@ pub fn stages(job: &Job<'_>) -> Table {
     table
 }
 
-/// The topology for people: `784-1024-10`, with convolutions as `64C3` (rows, kernel) and max pools as `MP2`.
+/// The topology for people: `784-1024-10`, with convolutions as `64C3` (rows, kernel) and max pools as `MP2`; many equal
+/// layers in a row as `(36x16C3)`.
 pub fn topology(job: &Job<'_>) -> String {
     let net = &job.outcome.net;
     let axes: Vec<String> = net.input.shape.iter().map(usize::to_string).collect();
@@ -232,7 +233,16 @@ pub fn topology(job: &Job<'_>) -> String {
             _ => {}
         }
     }
-    sizes.join("-")
+    short(&sizes)
+}
+
+/// Sizes in a row, more than three equal ones as one.
+fn short(sizes: &[String]) -> String {
+    let runs = sizes.chunk_by(|a, b| a == b).map(|run| match run.len() {
+        n if n > 3 => format!("({n}x{})", run[0]),
+        _ => run.join("-"),
+    });
+    runs.collect::<Vec<String>>().join("-")
 }
 
 /// Most bits of a weight or of a value between layers, in words.
@@ -270,4 +280,19 @@ pub fn size(finished: &Finished) -> String {
 /// Whether a stage trains bits.
 pub fn is_bitwise(record: &EpochRecord) -> bool {
     record.kind == StageKind::Bitwise
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn many_equal_layers_are_written_once() {
+        let sizes = |text: &str| text.split('-').map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(short(&sizes("784-9-9-9-10")), "784-9-9-9-10");
+        assert_eq!(
+            short(&sizes("32x32x3-8C3-8C3-8C3-8C3-MP2-8C3-10")),
+            "32x32x3-(4x8C3)-MP2-8C3-10"
+        );
+    }
 }
