@@ -47,7 +47,7 @@ pub(crate) fn assemble(
 ) -> Result<Opened, DataError> {
     let Common { name, class_names } = common;
     let shape = train.shape.clone();
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = channels_first(&shape).into_iter().collect();
     let (train, test) = match test {
         Some(test) => {
             agree(&train, &test)?;
@@ -92,6 +92,17 @@ pub(crate) fn example_shape(axes: &[usize]) -> Option<Vec<usize>> {
         [n] => Some(vec![n]),
         [h, w] => Some(vec![h, w, 1]),
         [h, w, c] => Some(vec![h, w, c]),
+        _ => None,
+    }
+}
+
+/// A note where images seem to have their channels first, as PyTorch keeps them: the axes say nothing of it.
+fn channels_first(shape: &[usize]) -> Option<String> {
+    match *shape {
+        [h @ (1 | 3 | 4), w, c] if w >= 8 && c >= 8 => Some(format!(
+            "one example is {h} by {w} pixels of {c} channels; if it is meant to be {w} by {c} pixels of {h}, save \
+             x.transpose(0, 2, 3, 1): the channels come last"
+        )),
         _ => None,
     }
 }

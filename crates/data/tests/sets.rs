@@ -375,6 +375,41 @@ fn one_pair_in_an_archive_is_shared_out() {
 }
 
 #[test]
+fn arrays_that_seem_to_have_their_channels_first_are_noted() {
+    let notes = |shape: [usize; 3]| {
+        let [h, w, c] = shape;
+        let values = |n: usize| ArrayData::U8(vec![7; n * h * w * c]);
+        let members = [
+            ("x_train.npy", npy_bytes(&[2, h, w, c], &values(2))),
+            ("y_train.npy", npy_bytes(&[2], &ArrayData::U8(vec![0, 1]))),
+            ("x_test.npy", npy_bytes(&[1, h, w, c], &values(1))),
+            ("y_test.npy", npy_bytes(&[1], &ArrayData::U8(vec![1]))),
+        ];
+        let folder = folder(&members);
+        let at = folder.path().to_str().unwrap().to_owned();
+        let opened = open_with(&at, &OpenOptions::default()).unwrap();
+        assert_eq!(opened.dataset.shape, shape);
+        opened.notes
+    };
+    for shape in [[1, 28, 28], [3, 32, 24], [4, 8, 8]] {
+        let notes = notes(shape);
+        assert!(
+            matches!(&notes[..], [note] if note.contains("transpose(0, 2, 3, 1)")),
+            "{shape:?}: {notes:?}"
+        );
+    }
+    for shape in [
+        [28, 28, 1],
+        [32, 32, 3],
+        [1, 100, 6],
+        [2, 28, 28],
+        [3, 3, 64],
+    ] {
+        assert!(notes(shape).is_empty(), "{shape:?}");
+    }
+}
+
+#[test]
 fn tables_are_found_in_folders_and_as_files() {
     let table = || b"label,a\nx,1.5\ny,2.5\n".to_vec();
     let both = folder(&[("train.csv", table()), ("test.csv", table())]);

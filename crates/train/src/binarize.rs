@@ -10,6 +10,8 @@ mod forms;
 mod rows;
 mod standardise;
 
+use crate::ops::{Estimator, Unit, scheduled, unit_derivative};
+use crate::recipe::EstimatorName;
 use crate::recipe::layers::{ScaleName, StandardiseName, WeightName, WeightSpec};
 use crate::simd::tanh;
 
@@ -101,6 +103,11 @@ pub fn takes_scale(form: WeightName) -> bool {
         form,
         WeightName::Sign | WeightName::Stochastic | WeightName::Ternary | WeightName::Twn
     )
+}
+
+/// Whether `form` uses the `estimator` of its [`WeightSpec`].
+pub fn takes_estimator(form: WeightName) -> bool {
+    matches!(form, WeightName::Sign | WeightName::Adabin)
 }
 
 /// Number of learned values besides the real copies: `rows` factors for a learned scale, then `rows` gains
@@ -232,8 +239,9 @@ fn plain_bases(
 /// Rewrites `grad`, which comes in as the gradient of the effective weights `[rows][cols]`, to that of `latent`;
 /// returns the gradient of `aux`. `bases` and `ctx` are those of the forward pass.
 ///
-/// Codes pass gradients straight through, within `clip` of the standardised copy where that is not 0 (for
-/// `adabin` the copy is also taken relative to its own mean and deviation). Factors multiply it, and:
+/// Codes pass gradients straight through, within `clip` of the standardised copy where that is not 0, or times the
+/// derivative of `estimator`, as far as it has come by `ctx.progress` (for `adabin` the copy is also taken relative
+/// to its own mean and deviation). Factors multiply it, and:
 ///
 /// - `mean`: exact, with `sign(w_i) / n * sum_j g_j code_j` for the mean's own dependence (the corrected form of
 ///   XNOR-Net, Rastegari et al. 2016); `mean-simple` is the paper's own
@@ -274,7 +282,8 @@ pub fn latent_gradient(
     let mut aux_grad = match spec.form {
         WeightName::Real => Vec::new(),
         WeightName::Adabin => {
-            forms::adabin_gradient(z, cols, &plain[0], &plain[1], clip, grad);
+            let estimator = estimator_of(spec, ctx.progress);
+            forms::adabin_gradient(z, cols, &plain[0], &plain[1], estimator, grad);
             Vec::new()
         }
         WeightName::Abc => {
@@ -296,7 +305,8 @@ pub fn latent_gradient(
         | WeightName::Twn
         | WeightName::Dorefa => {
             let codes = bases[0].codes;
-            scaled_gradient(scale_of(spec), z, codes, &plain[0], clip, grad)
+            let derivative = unit_derivative(z, Unit::Sign(estimator_of(spec, ctx.progress)));
+            scaled_gradient(scale_of(spec), z, codes, &plain[0], &derivative, grad)
         }
     };
     standardise::backward(spec.standardise, latent, cols, &standard, grad);
@@ -378,6 +388,12 @@ fn window(spec: &WeightSpec) -> f32 {
     } else {
         spec.clip
     }
+}
+
+/// What stands in for the derivative of codes that are signs.
+fn estimator_of(spec: &WeightSpec, progress: f32) -> Estimator {
+    let name = spec.estimator.unwrap_or(EstimatorName::Clipped);
+    scheduled(name, window(spec), progress)
 }
 
 #[cfg(test)]

@@ -43,6 +43,7 @@ static REAL_SCALED: WeightSpec = WeightSpec {
     scale: ScaleName::None,
     standardise: StandardiseName::Scaled,
     clip: 0.0,
+    estimator: None,
     bits: None,
     bases: None,
     sparsity: None,
@@ -180,4 +181,5 @@ fn is_plain_sign(spec: &WeightSpec) -> bool {
         && spec.scale == ScaleName::None
         && spec.standardise == StandardiseName::None
         && spec.clip == 0.0
+        && matches!(spec.estimator, None | Some(EstimatorName::Identity))
 }

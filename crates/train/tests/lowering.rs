@@ -108,7 +108,7 @@ fn recipe(input: &str, defaults: &str, layers: &str, stage: &str) -> String {
     )
 }
 
-/// Every weight form with each scale and standardisation that it takes, as an inline table.
+/// Every weight form with each scale, estimator and standardisation that it takes, as an inline table.
 fn every_weight() -> Vec<String> {
     let mut forms = vec!["form = \"ternary\", fan_in = 3".to_owned()];
     for form in ["sign", "stochastic", "twn", "ternary"] {
@@ -131,6 +131,17 @@ fn every_weight() -> Vec<String> {
     }
     forms.push("form = \"real\"".into());
     forms.push("form = \"adabin\"".into());
+    for estimator in ESTIMATORS.into_iter().filter(|name| *name != "progressive") {
+        let clip = match estimator {
+            "clipped" => ", clip = 0.5",
+            _ => "",
+        };
+        for form in ["sign", "adabin"] {
+            forms.push(format!(
+                "form = \"{form}\", estimator = \"{estimator}\"{clip}"
+            ));
+        }
+    }
     forms.extend([1, 2, 4, 7, 8].map(|bits| format!("form = \"dorefa\", bits = {bits}")));
     forms.extend([1, 2, 4].map(|bases| format!("form = \"abc\", bases = {bases}")));
     let standards = ["none", "libra", "recu", "scaled"];

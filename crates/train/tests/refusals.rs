@@ -373,6 +373,26 @@ const OUT_OF_RANGE: &[BadCase<'_>] = &[
         &["layer[1]", "weights.clip"],
     ),
     (
+        "channels = 8",
+        "channels = 8\nweights = { form = \"twn\", estimator = \"ede\" }",
+        &["layer[1]", "weights.estimator", "this form"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\nweights = { form = \"sign\", estimator = \"progressive\" }",
+        &["layer[1]", "weights.estimator", "activations"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\nweights = { form = \"sign\", estimator = \"clipped\" }",
+        &["layer[1]", "weights.estimator", "weights.clip"],
+    ),
+    (
+        "channels = 8",
+        "channels = 8\nweights = { form = \"adabin\", estimator = \"ede\", clip = 1.0 }",
+        &["layer[1]", "weights.clip", "clipped"],
+    ),
+    (
         "input = \"sign\"",
         "input = { form = \"dorefa\", bits = 0 }",
         &["layer[1]", "input.bits"],

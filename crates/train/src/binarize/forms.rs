@@ -2,6 +2,7 @@
 //!
 //! In: standardised copies `z: [rows][cols]`. Out: [`Base`]s, or a gradient rewritten in place.
 
+use crate::ops::{Estimator, Unit, unit_derivative};
 use crate::recipe::layers::ScaleName;
 use crate::simd::{hash32, tanh};
 
@@ -42,13 +43,14 @@ pub(super) fn scales(
     })
 }
 
-/// From the gradient of `factor * code` to that of `z`; returns that of a learned factor.
+/// From the gradient of `factor * code` to that of `z`; returns that of a learned factor. `derivative` is what stands
+/// in for that of each code.
 pub(super) fn scaled_gradient(
     name: ScaleName,
     z: &[f32],
     codes: &[f32],
     factors: &[f32],
-    clip: f32,
+    derivative: &[f32],
     grad: &mut [f32],
 ) -> Vec<f32> {
     let cols = z.len() / factors.len().max(1);
@@ -67,20 +69,21 @@ pub(super) fn scaled_gradient(
     let unscaled = matches!(name, ScaleName::None | ScaleName::LayerMean);
     edit_rows(grad, cols, |r, g| {
         let factor = if unscaled { 1.0 } else { factors[r] };
-        let z = &z[r * cols..][..cols];
-        if name == ScaleName::Mean {
+        let derivative = &derivative[r * cols..][..cols];
+        g.iter_mut()
+            .zip(derivative)
+            .for_each(|(g, d)| *g *= simple + d * factor);
+    });
+    if name == ScaleName::Mean {
+        edit_rows(grad, cols, |r, g| {
             let (dot, count) = along[r];
             let share = dot / count.max(1.0);
-            let codes = &codes[r * cols..][..cols];
-            for ((g, &w), code) in g.iter_mut().zip(z).zip(codes) {
-                *g = *g * within(w, clip, factor) + share * sign(w) * code.abs();
+            let row = r * cols..(r + 1) * cols;
+            for ((g, &w), code) in g.iter_mut().zip(&z[row.clone()]).zip(&codes[row]) {
+                *g += share * sign(w) * code.abs();
             }
-        } else {
-            for (g, &w) in g.iter_mut().zip(z) {
-                *g *= simple + within(w, clip, factor);
-            }
-        }
-    });
+        });
+    }
     match name {
         ScaleName::Learned => along.into_iter().map(|(dot, _)| dot).collect(),
         _ => Vec::new(),
@@ -111,28 +114,35 @@ pub(super) fn adabin(z: &[f32], cols: usize) -> Vec<Base> {
     ]
 }
 
-/// AdaBin's gradient. With `u = (w - beta) / alpha`, `m` the window over `u` and `b` the code:
-/// `dw = m g + mean(g) - mean(m g) + u (mean(g b) - mean(m g u))`.
+/// AdaBin's gradient. With `u = (w - beta) / alpha`, `d` the stand-in for the code's derivative at `u` and `b` the code:
+/// `dw = d g + mean(g) - mean(d g) + u (mean(g b) - mean(d g u))`.
 pub(super) fn adabin_gradient(
     z: &[f32],
     cols: usize,
     alpha: &[f32],
     beta: &[f32],
-    clip: f32,
+    estimator: Estimator,
     grad: &mut [f32],
 ) {
+    let mut u = z.to_vec();
+    edit_rows(&mut u, cols, |r, u| {
+        let reciprocal = if alpha[r] > 0.0 { 1.0 / alpha[r] } else { 0.0 };
+        u.iter_mut().for_each(|u| *u = (*u - beta[r]) * reciprocal);
+    });
     let n = cols as f32;
+    let mut passed = unit_derivative(&u, Unit::Sign(estimator));
+    edit_rows(&mut passed, cols, |r, d| {
+        let g = &grad[r * cols..][..cols];
+        d.iter_mut().zip(g).for_each(|(d, g)| *d *= g);
+    });
     edit_rows(grad, cols, |r, g| {
-        let (alpha, beta) = (alpha[r], beta[r]);
-        let reciprocal = if alpha > 0.0 { 1.0 / alpha } else { 0.0 };
-        let z = &z[r * cols..][..g.len()];
-        let passed = |g: f32, w: f32| g * within((w - beta) * reciprocal, clip, 1.0);
-        let shift = sum_pairs(g, z, |g, w| g - passed(g, w)) / n;
-        let stretch = sum_pairs(g, z, |g, w| {
-            g * sign(w - beta) - passed(g, w) * (w - beta) * reciprocal
-        }) / n;
-        for (g, &w) in g.iter_mut().zip(z) {
-            *g = passed(*g, w) + shift + (w - beta) * reciprocal * stretch;
+        let row = r * cols..(r + 1) * cols;
+        let (z, u, passed) = (&z[row.clone()], &u[row.clone()], &passed[row]);
+        let shift = sum_pairs(g, passed, |g, p| g - p) / n;
+        let towards = sum_pairs(g, z, |g, w| g * sign(w - beta[r]));
+        let stretch = (towards - sum_pairs(passed, u, |p, u| p * u)) / n;
+        for ((g, p), u) in g.iter_mut().zip(passed).zip(u) {
+            *g = p + shift + u * stretch;
         }
     });
 }

@@ -33,6 +33,15 @@ const SCALES: [ScaleName; 6] = [
     ScaleName::Learned,
     ScaleName::PowerOfTwo,
 ];
+const ESTIMATORS: [EstimatorName; 7] = [
+    EstimatorName::Identity,
+    EstimatorName::Tanh,
+    EstimatorName::Clipped,
+    EstimatorName::ApproxSign,
+    EstimatorName::SwishSign,
+    EstimatorName::Ede,
+    EstimatorName::Reste,
+];
 const STANDARDS: [Standardise; 4] = [
     Standardise::None,
     Standardise::Libra,
@@ -52,8 +61,8 @@ fn random(seed: u32, n: usize) -> Vec<f32> {
         .collect()
 }
 
-/// Every form with every scale it takes, every standardisation, with and without a window; DoReFa with one bit
-/// and with three.
+/// Every form with every scale and every estimator it takes, every standardisation, with and without a window; DoReFa
+/// with one bit and with three.
 fn specs() -> Vec<WeightSpec> {
     let mut specs = Vec::new();
     for form in FORMS {
@@ -63,6 +72,23 @@ fn specs() -> Vec<WeightSpec> {
                     let mut spec = WeightSpec::from(form);
                     (spec.scale, spec.standardise, spec.clip) = (scale, standardise, clip);
                     (spec.bits, spec.bases, spec.sparsity) = (Some(bits), Some(3), Some(0.3));
+                    if takes_scale(form) || scale == ScaleName::None {
+                        specs.push(spec);
+                    }
+                }
+            }
+        }
+    }
+    for form in FORMS.into_iter().filter(|form| takes_estimator(*form)) {
+        for estimator in ESTIMATORS {
+            for scale in SCALES {
+                for standardise in STANDARDS {
+                    let mut spec = WeightSpec::from(form);
+                    (spec.scale, spec.standardise) = (scale, standardise);
+                    spec.estimator = Some(estimator);
+                    if estimator == EstimatorName::Clipped {
+                        spec.clip = 0.55;
+                    }
                     if takes_scale(form) || scale == ScaleName::None {
                         specs.push(spec);
                     }
@@ -171,6 +197,32 @@ fn the_mean_scale_has_xnor_nets_corrected_gradient() {
     // sum(g sign(w)) / n = (1 - 2 - 1 + 0.5) / 4; alpha g passes where |w| <= 1.
     let share = -0.375;
     assert_eq!(grad, [0.75 + share, 1.5 - share, share, 0.375 + share]);
+}
+
+#[test]
+fn weights_take_ir_nets_estimator_at_the_progress_of_their_stage() {
+    let (latent, g) = ([0.5f32, -0.25, 1.5, 0.75], [1.0f32, 2.0, -1.0, 0.5]);
+    let mut spec = WeightSpec::from(WeightName::Sign);
+    spec.estimator = Some(EstimatorName::Ede);
+    for progress in [0.0f32, 0.5, 0.9, 1.0] {
+        let ctx = WeightContext {
+            progress,
+            ..CONTEXT
+        };
+        let bases = binarise(&spec, &latent, 1, 4, &[], &ctx);
+        let mut grad = g;
+        latent_gradient(&spec, &latent, 1, 4, &[], &refs(&bases), &ctx, &mut grad);
+        let t = 10f64.powf(f64::from(progress) * 4.0 - 3.0);
+        let k = (1.0 / t).max(1.0);
+        for ((ours, g), w) in grad.iter().zip(g).zip(latent) {
+            let tanh = (t * f64::from(w)).tanh();
+            let expected = f64::from(g) * k * t * (1.0 - tanh * tanh);
+            assert!(
+                (f64::from(*ours) - expected).abs() < 1e-4 * (1.0 + expected.abs()),
+                "{progress}: {ours} against {expected}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -4,9 +4,9 @@
 
 use super::build::Builder;
 use super::*;
-use crate::binarize::takes_scale;
+use crate::binarize::{takes_estimator, takes_scale};
 use crate::recipe::layers::{ScaleName, WeightName};
-use crate::recipe::{MAX_WIDTH, RecipeError};
+use crate::recipe::{EstimatorName, MAX_WIDTH, RecipeError};
 
 /// Layers that a recipe may make, counting repeated blocks each time.
 pub(super) const MAX_BUILT: usize = 1 << 16;
@@ -96,6 +96,24 @@ impl Builder {
         }
         if weights.fan_in.is_some() && weights.sparsity.is_some() {
             return self.fail("has both weights.sparsity and weights.fan_in; give one");
+        }
+        match weights.estimator {
+            None => {}
+            Some(_) if !takes_estimator(form) => {
+                return self.fail("has a weights.estimator, which this form does not take");
+            }
+            Some(EstimatorName::Progressive) => {
+                return self.fail(
+                    "has weights.estimator = \"progressive\", which is for activations: its values are real in training",
+                );
+            }
+            Some(EstimatorName::Clipped) if weights.clip == 0.0 => {
+                return self.fail("has weights.estimator = \"clipped\", which needs weights.clip");
+            }
+            Some(name) if name != EstimatorName::Clipped && weights.clip != 0.0 => {
+                return self.fail("has a weights.clip, which is for the estimator \"clipped\"");
+            }
+            Some(_) => {}
         }
         if !(weights.clip.is_finite() && weights.clip >= 0.0) {
             return self.fail("has a weights.clip that is no number of at least 0");

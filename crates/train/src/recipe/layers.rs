@@ -294,6 +294,9 @@ pub struct WeightSpec {
     /// Gradient passes where the real copy is within this; 0 is everywhere.
     #[serde(default)]
     pub clip: f32,
+    /// Stand-in for the derivative of the `sign` and `adabin` forms, instead of `clip`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimator: Option<EstimatorName>,
     /// Bits of the `dorefa` form, 1 to 8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bits: Option<u8>,
@@ -408,6 +411,7 @@ impl From<WeightName> for WeightSpec {
             scale: ScaleName::None,
             standardise: StandardiseName::None,
             clip: 0.0,
+            estimator: None,
             bits: None,
             bases: None,
             sparsity: None,

@@ -108,6 +108,12 @@ pub fn naive_factors(
     }
 }
 
+/// The derivative that an estimator puts in the place of sign's; `ops` proves those against their formulas.
+fn stand_in(name: EstimatorName, clip: f64, z: f64) -> f64 {
+    let estimator = scheduled(name, clip as f32, CONTEXT.progress);
+    f64::from(unit_derivative(&[z as f32], Unit::Sign(estimator))[0])
+}
+
 /// The effective weights as the function of `w` and `aux` that [`latent_gradient`] differentiates.
 pub fn surrogate(
     spec: &WeightSpec,
@@ -152,7 +158,11 @@ pub fn surrogate(
         .map(|i| {
             let r = i / cols;
             let row = r * cols..(r + 1) * cols;
-            let pass = |z: f64, z0: f64| if z0.abs() <= clip { z - z0 } else { 0.0 };
+            let pass = |z: f64, z0: f64| match spec.estimator {
+                Some(name) => stand_in(name, clip, z0) * (z - z0),
+                None if z0.abs() <= clip => z - z0,
+                None => 0.0,
+            };
             let through = pass(z[i], frozen.z[i]);
             let value = match spec.form {
                 WeightName::Real => z[i],
