@@ -9,6 +9,9 @@ use onebit_model::program::{Conv2d, Cuts, GroupNorm, Type, Window};
 use crate::layout::pixels;
 use crate::step::Move;
 
+/// Channels that a depthwise convolution takes at a time, so that loops over them are vector instructions.
+const LANES: usize = 32;
+
 /// A convolution of integers or floats: `x` is one image, `out` is `[position][row]`.
 pub(crate) fn conv<T: Copy + Default>(
     conv: &Conv2d,
@@ -22,6 +25,9 @@ pub(crate) fn conv<T: Copy + Default>(
     let [height, width, channels] = size;
     let window = &conv.window;
     let rows = conv.weights.n_rows();
+    if conv.groups == channels && rows == channels {
+        return depthwise(window, size, x, pad, weight, multiply_add, out);
+    }
     let group_channels = channels / conv.groups;
     let group_rows = rows / conv.groups;
     let [out_height, out_width] = window
@@ -54,6 +60,51 @@ pub(crate) fn conv<T: Copy + Default>(
                 }
             }
             *out = sum;
+        }
+    }
+}
+
+/// A convolution of each channel with a kernel of its own. Every sum takes its taps in order, as [`conv`] does; only the
+/// order among outputs differs.
+fn depthwise<T: Copy + Default>(
+    window: &Window,
+    size: [usize; 3],
+    x: &[T],
+    pad: T,
+    weight: impl Fn(usize, usize) -> T,
+    multiply_add: impl Fn(T, T, T) -> T,
+    out: &mut [T],
+) {
+    let [height, width, channels] = size;
+    let [out_height, out_width] = window
+        .output([height, width])
+        .expect("verify: the window fits");
+    out[..out_height * out_width * channels].fill(T::default());
+    let mut weights = [T::default(); LANES];
+    for first in (0..channels).step_by(LANES) {
+        let weights = &mut weights[..LANES.min(channels - first)];
+        for tap in 0..window.kernel[0] * window.kernel[1] {
+            let (ky, kx) = (tap / window.kernel[1], tap % window.kernel[1]);
+            for (channel, w) in weights.iter_mut().enumerate() {
+                *w = weight(first + channel, tap);
+            }
+            for px in 0..out_height * out_width {
+                let (y, column) = (px / out_width, px % out_width);
+                let out = &mut out[px * channels + first..][..weights.len()];
+                let pairs = out.iter_mut().zip(&*weights);
+                match (
+                    window.source(0, y, ky, height),
+                    window.source(1, column, kx, width),
+                ) {
+                    (Some(y), Some(x_at)) => {
+                        let x = &x[(y * width + x_at) * channels + first..];
+                        for ((out, &w), &x) in pairs.zip(x) {
+                            *out = multiply_add(*out, x, w);
+                        }
+                    }
+                    _ => pairs.for_each(|(out, &w)| *out = multiply_add(*out, pad, w)),
+                }
+            }
         }
     }
 }

@@ -344,6 +344,39 @@ fn huge_windows_over_small_images_agree() {
     }
 }
 
+/// Channels of their own kernel each, in numbers around those that are taken at a time.
+#[test]
+fn depthwise_convolutions_of_codes_agree() {
+    for (seed, channels) in [1, 2, 31, 32, 33, 70].into_iter().enumerate() {
+        for kind in [Kind::Bits, Kind::Levels(3), Kind::Levels(8)] {
+            let mut random = Random::new(seed as u64);
+            let window = onebit_model::program::Window {
+                kernel: [3, 2],
+                stride: [random.int(1, 2) as usize, 1],
+                dilation: [1, random.int(1, 2) as usize],
+                pads: [1, 0, 2, 1],
+            };
+            let weights = BitMatrix::from_fn(channels, 6, |_, _| random.once_in(2));
+            let conv = onebit_model::program::Conv2d {
+                weights: Weights::Bits(weights),
+                bias: Some((0..channels as i32).collect()),
+                window,
+                groups: channels,
+                pad: 1,
+            };
+            let mut builder = ProgramBuilder::new("depthwise", kind, &[6, 5, channels]);
+            let x = builder.input();
+            let sums = builder.conv2d("conv", x, conv);
+            let program = builder.finish(sums).expect("the program is well formed");
+            let inputs = [1, 2, 3].map(|seed| random_input(&program, seed));
+            for isa in Isa::available() {
+                let case = format!("{channels} of {kind}, {isa:?}");
+                check(&program, &inputs, isa, 2, &case);
+            }
+        }
+    }
+}
+
 /// A convolution with bits of one sign over an image of one pixel.
 fn over_a_pixel(
     kind: Kind,
