@@ -9,10 +9,11 @@ use onebit_model::program::{Conv2d, Cuts, GroupNorm, Type, Window};
 use crate::layout::pixels;
 use crate::step::Move;
 
-/// Channels that a depthwise convolution takes at a time, so that loops over them are vector instructions.
+/// Rows whose weights a convolution decodes at a time, for all positions.
 const LANES: usize = 32;
 
-/// A convolution of integers or floats: `x` is one image, `out` is `[position][row]`.
+/// A convolution of integers or floats: `x` is one image, `out` is `[position][row]`. Every sum takes its terms in the
+/// order of the weights' columns.
 pub(crate) fn conv<T: Copy + Default>(
     conv: &Conv2d,
     size: [usize; 3],
@@ -25,84 +26,36 @@ pub(crate) fn conv<T: Copy + Default>(
     let [height, width, channels] = size;
     let window = &conv.window;
     let rows = conv.weights.n_rows();
-    if conv.groups == channels && rows == channels {
-        return depthwise(window, size, x, pad, weight, multiply_add, out);
-    }
     let group_channels = channels / conv.groups;
     let group_rows = rows / conv.groups;
     let [out_height, out_width] = window
         .output([height, width])
         .expect("verify: the window fits");
-    for (px, out) in out
-        .chunks_exact_mut(rows)
-        .take(out_height * out_width)
-        .enumerate()
-    {
-        let (y, column) = (px / out_width, px % out_width);
-        for (row, out) in out.iter_mut().enumerate() {
-            let first = row / group_rows * group_channels;
-            let mut sum = T::default();
-            let mut col = 0;
-            for ky in 0..window.kernel[0] {
-                let source_y = window.source(0, y, ky, height);
-                for kx in 0..window.kernel[1] {
-                    let source_x = window.source(1, column, kx, width);
-                    for channel in 0..group_channels {
-                        let value = match (source_y, source_x) {
-                            (Some(y), Some(x_at)) => {
-                                x[(y * width + x_at) * channels + first + channel]
-                            }
-                            _ => pad,
-                        };
-                        sum = multiply_add(sum, value, weight(row, col));
-                        col += 1;
-                    }
-                }
-            }
-            *out = sum;
-        }
-    }
-}
-
-/// A convolution of each channel with a kernel of its own. Every sum takes its taps in order, as [`conv`] does; only the
-/// order among outputs differs.
-fn depthwise<T: Copy + Default>(
-    window: &Window,
-    size: [usize; 3],
-    x: &[T],
-    pad: T,
-    weight: impl Fn(usize, usize) -> T,
-    multiply_add: impl Fn(T, T, T) -> T,
-    out: &mut [T],
-) {
-    let [height, width, channels] = size;
-    let [out_height, out_width] = window
-        .output([height, width])
-        .expect("verify: the window fits");
-    out[..out_height * out_width * channels].fill(T::default());
-    let mut weights = [T::default(); LANES];
-    for first in (0..channels).step_by(LANES) {
-        let weights = &mut weights[..LANES.min(channels - first)];
-        for tap in 0..window.kernel[0] * window.kernel[1] {
+    out[..out_height * out_width * rows].fill(T::default());
+    let mut lanes = [(T::default(), 0); LANES];
+    for first in (0..rows).step_by(LANES) {
+        let lanes = &mut lanes[..LANES.min(rows - first)];
+        for col in 0..conv.weights.n_cols() {
+            let (tap, channel) = (col / group_channels, col % group_channels);
             let (ky, kx) = (tap / window.kernel[1], tap % window.kernel[1]);
-            for (channel, w) in weights.iter_mut().enumerate() {
-                *w = weight(first + channel, tap);
+            for (row, lane) in (first..).zip(&mut *lanes) {
+                *lane = (
+                    weight(row, col),
+                    row / group_rows * group_channels + channel,
+                );
             }
-            for px in 0..out_height * out_width {
-                let (y, column) = (px / out_width, px % out_width);
-                let out = &mut out[px * channels + first..][..weights.len()];
-                let pairs = out.iter_mut().zip(&*weights);
-                match (
-                    window.source(0, y, ky, height),
-                    window.source(1, column, kx, width),
-                ) {
-                    (Some(y), Some(x_at)) => {
-                        let x = &x[(y * width + x_at) * channels + first..];
-                        for ((out, &w), &x) in pairs.zip(x) {
-                            *out = multiply_add(*out, x, w);
+            for y in 0..out_height {
+                let source_y = window.source(0, y, ky, height);
+                for column in 0..out_width {
+                    let out = &mut out[(y * out_width + column) * rows + first..];
+                    let pairs = out.iter_mut().zip(&*lanes);
+                    match (source_y, window.source(1, column, kx, width)) {
+                        (Some(y), Some(x_at)) => {
+                            let x = &x[(y * width + x_at) * channels..][..channels];
+                            pairs.for_each(|(out, &(w, at))| *out = multiply_add(*out, x[at], w));
                         }
+                        _ => pairs.for_each(|(out, &(w, _))| *out = multiply_add(*out, pad, w)),
                     }
-                    _ => pairs.for_each(|(out, &w)| *out = multiply_add(*out, pad, w)),
                 }
             }
         }
